@@ -1,0 +1,9 @@
+//! The rules of a session, and nothing else.
+//!
+//! This crate does no I/O, reads no clock and knows neither tokio nor nix: time comes in as [`time::BootTime`],
+//! effects go out as values. Everything here can therefore be tested exhaustively.
+#![forbid(unsafe_code)]
+
+pub mod id;
+pub mod superblock;
+pub mod time;

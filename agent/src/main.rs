@@ -1,0 +1,2 @@
+//! The `quiesced` binary.
+fn main() {}
