@@ -4,6 +4,12 @@
 //! effects go out as values. Everything here can therefore be tested exhaustively.
 #![forbid(unsafe_code)]
 
+pub mod exit;
 pub mod id;
+pub mod plan;
+pub mod problem;
+pub mod report;
+pub mod session;
 pub mod superblock;
 pub mod time;
+pub mod verdict;

@@ -1,0 +1,158 @@
+//! What a session will hold, and in which order.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::superblock::Superblock;
+
+/// The position of a hook in its plan.
+pub type HookIndex = usize;
+/// The position of a filesystem in its plan.
+pub type FilesystemIndex = usize;
+
+/// Everything that one session will hold: a consistency group, resolved on this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Plan {
+    /// The hooks, in the order of their names.
+    pub hooks: Vec<PlannedHook>,
+    /// The filesystems, in the order in which they are frozen.
+    pub filesystems: Vec<PlannedFilesystem>,
+    /// What hooks store on filesystems that will not be frozen.
+    pub outside: Vec<Outside>,
+}
+
+/// One hook of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedHook {
+    /// The name that the hook has in the configuration.
+    pub name: String,
+    /// The hooks that must be quiesced before this one, and resumed after it.
+    pub after: Vec<HookIndex>,
+    /// Where its data lies.
+    pub data: Vec<PathBuf>,
+}
+
+/// One filesystem of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedFilesystem {
+    /// The mount through which it is opened.
+    pub mount_point: PathBuf,
+    /// Its identity.
+    pub superblock: Superblock,
+    /// Its type, as the kernel names it.
+    pub fs_type: String,
+    /// All of rank 0 are frozen first, together; then rank 1, and so on. They are thawed the other way round.
+    pub rank: u16,
+}
+
+/// Data of a hook that lies where nothing will be frozen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Outside {
+    /// The hook whose data it is.
+    pub hook: String,
+    /// Where the data lies.
+    pub path: PathBuf,
+    /// Why that filesystem is not frozen, in one sentence.
+    pub reason: String,
+}
+
+/// Why hooks cannot be put in order.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// A hook waits for one that is not in the group.
+    #[error("hook {hook} is to be quiesced after {missing}, which is not in the group")]
+    Missing {
+        /// The hook that waits.
+        hook: String,
+        /// What it waits for.
+        missing: String,
+    },
+    /// Hooks wait for each other.
+    #[error("hooks wait for each other: {}", cycle.join(" after "))]
+    Cycle {
+        /// The hooks of the cycle; the first is repeated at the end.
+        cycle: Vec<String>,
+    },
+}
+
+/// Puts hooks in order: takes each hook's name, the names it comes `after`, and where its data lies.
+///
+/// # Errors
+/// When a hook waits for one that is not among them, or hooks wait for each other.
+pub fn order_hooks(hooks: &[(String, Vec<String>, Vec<PathBuf>)]) -> Result<Vec<PlannedHook>, OrderError> {
+    let index: BTreeMap<&str, HookIndex> =
+        hooks.iter().enumerate().map(|(at, (name, ..))| (name.as_str(), at)).collect();
+    let planned = hooks
+        .iter()
+        .map(|(name, after, data)| {
+            let after = after
+                .iter()
+                .map(|other| {
+                    index
+                        .get(other.as_str())
+                        .copied()
+                        .ok_or_else(|| OrderError::Missing { hook: name.clone(), missing: other.clone() })
+                })
+                .collect::<Result<_, _>>()?;
+            Ok(PlannedHook { name: name.clone(), after, data: data.clone() })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    match find_cycle(&planned) {
+        Some(cycle) => Err(OrderError::Cycle { cycle }),
+        None => Ok(planned),
+    }
+}
+
+/// Removes hooks that wait for nobody until none is left; what cannot be removed contains a cycle.
+fn find_cycle(hooks: &[PlannedHook]) -> Option<Vec<String>> {
+    let mut waiting: Vec<HookIndex> = (0..hooks.len()).collect();
+    loop {
+        let before = waiting.len();
+        let still = waiting.clone();
+        waiting.retain(|&hook| hooks[hook].after.iter().any(|other| still.contains(other)));
+        if waiting.len() == before {
+            break;
+        }
+    }
+    let mut path = vec![*waiting.first()?];
+    loop {
+        let last = path[path.len() - 1];
+        let next = *hooks[last].after.iter().find(|other| waiting.contains(other))?;
+        if let Some(start) = path.iter().position(|&seen| seen == next) {
+            path.push(next);
+            return Some(path[start..].iter().map(|&hook| hooks[hook].name.clone()).collect());
+        }
+        path.push(next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(name: &str, after: &[&str]) -> (String, Vec<String>, Vec<PathBuf>) {
+        (name.to_owned(), after.iter().map(ToString::to_string).collect(), vec![])
+    }
+
+    #[test]
+    fn names_become_positions() {
+        let planned = order_hooks(&[hook("a", &[]), hook("b", &["a"]), hook("c", &["a", "b"])]).unwrap();
+        assert_eq!(planned[2].after, vec![0, 1]);
+    }
+
+    #[test]
+    fn a_cycle_is_named_without_what_merely_waits_for_it() {
+        let hooks = [hook("a", &["b"]), hook("b", &["c"]), hook("c", &["b"]), hook("d", &[])];
+        let error = order_hooks(&hooks).unwrap_err();
+        assert_eq!(error.to_string(), "hooks wait for each other: b after c after b");
+    }
+
+    #[test]
+    fn a_hook_outside_the_group_is_named() {
+        let error = order_hooks(&[hook("a", &["zebra"])]).unwrap_err();
+        assert_eq!(error.to_string(), "hook a is to be quiesced after zebra, which is not in the group");
+    }
+}

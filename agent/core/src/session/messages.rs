@@ -1,0 +1,274 @@
+//! What goes into the state machine and what comes out of it.
+
+use std::time::Duration;
+
+use crate::exit::ExitCode;
+use crate::id::ExecutionId;
+use crate::plan::{FilesystemIndex, HookIndex, Plan};
+use crate::problem::Problem;
+use crate::report::{Ending, Phase, Residue, SessionReport, StepReport, ThingKind};
+use crate::time::BootTime;
+
+/// Tells requests apart; the driver gives each one a number of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What the machine is told when it is made or reloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The longest a window may last.
+    pub lease: Duration,
+    /// The time that a pre-script may take, from its arrival to its answer.
+    pub budget: Duration,
+    /// What becomes of a pre-script that finds a session open.
+    pub on_conflict: OnConflict,
+}
+
+/// What becomes of a pre-script that finds another session open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnConflict {
+    /// It is turned away with 204.
+    Reject,
+    /// The open session is released, then the new one runs.
+    Replace,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A client asks for a session.
+    Pre {
+        /// The request, to be answered once.
+        request: RequestId,
+        /// The id of the session.
+        id: ExecutionId,
+        /// The consistency group.
+        group: String,
+    },
+    /// A client asks for the end of its session.
+    Post {
+        /// The request, to be answered once.
+        request: RequestId,
+        /// The id of the session.
+        id: ExecutionId,
+    },
+    /// An operator asks for everything to be released, whoever opened it.
+    ReleaseAll {
+        /// The request, to be answered once.
+        request: RequestId,
+    },
+    /// A client went away before it was answered.
+    ClientGone {
+        /// The request that needs no answer any more.
+        request: RequestId,
+    },
+    /// The open session came a step further.
+    Progress(Box<Progress>),
+    /// Something listed as residue was released after all.
+    ResidueCleared {
+        /// Whether it was a hook or a filesystem.
+        kind: ThingKind,
+        /// Its name.
+        name: String,
+    },
+    /// The agent is to stop.
+    Stop,
+    /// Time has passed.
+    Tick,
+}
+
+impl From<Progress> for Event {
+    fn from(progress: Progress) -> Self {
+        Self::Progress(Box::new(progress))
+    }
+}
+
+/// A step of the open session ended, or what it holds has changed.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// Everything is ready: the guardian is armed, the journal written, nothing held.
+    Prepared {
+        /// What will be held.
+        plan: Plan,
+        /// When the guardian thaws by itself.
+        lease_ends: BootTime,
+    },
+    /// Preparing failed or was cancelled; nothing is held.
+    NotPrepared {
+        /// `NotReady` when preflight found something, otherwise `Failed`.
+        ending: Ending,
+        /// Everything that stood in the way.
+        problems: Vec<Problem>,
+    },
+    /// A step that needs no decision, for the report.
+    Noted(StepReport),
+    /// A hook's quiesce ended.
+    Quiesced {
+        /// The hook.
+        hook: HookIndex,
+        /// How it went.
+        step: StepReport,
+    },
+    /// A filesystem's freeze ended.
+    Frozen {
+        /// The filesystem.
+        filesystem: FilesystemIndex,
+        /// How it went.
+        step: StepReport,
+        /// It failed because somebody else has frozen it.
+        by_other: bool,
+    },
+    /// Nothing more will come of a filesystem in this session.
+    Settled {
+        /// The filesystem.
+        filesystem: FilesystemIndex,
+        /// How.
+        end: FreezeEnd,
+        /// How the thaw went; absent when none was needed.
+        step: Option<StepReport>,
+    },
+    /// A hook was asked whether it had held, and released.
+    Released {
+        /// The hook.
+        hook: HookIndex,
+        /// Whether it had held; absent when it was never fully quiesced.
+        verify: Option<StepReport>,
+        /// How the release went.
+        resume: StepReport,
+    },
+    /// Something that was held is held no longer, or cannot be vouched for.
+    HoldLost(Problem),
+    /// The guardian's own timer fired.
+    LeaseEnded,
+}
+
+/// How a session is done with a filesystem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FreezeEnd {
+    /// It was thawed by us.
+    Thawed,
+    /// It was never frozen by us.
+    NeverFrozen,
+    /// Somebody else had thawed it before.
+    ThawedByOther,
+    /// It could not be thawed, or the freeze is still under way: it may be frozen.
+    Residue,
+}
+
+/// Something to do.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Run preflight and the slow work; answer with `Prepared` or `NotPrepared`.
+    Prepare {
+        /// The id of the session.
+        id: ExecutionId,
+        /// The consistency group.
+        group: String,
+        /// When the budget of its pre-script is over.
+        budget_ends: BootTime,
+    },
+    /// Give preparing up; answer with `NotPrepared`.
+    CancelPrepare,
+    /// Quiesce a hook; answer with `Quiesced`.
+    Quiesce(HookIndex),
+    /// Give up quiescing a hook; it still answers with `Quiesced`.
+    CancelQuiesce(HookIndex),
+    /// Freeze every filesystem; answer with `Frozen` for each that was begun.
+    Freeze,
+    /// Thaw every filesystem; answer with `Settled` for each.
+    Thaw,
+    /// Verify and resume a hook; answer with `Released`.
+    Release(HookIndex),
+    /// The session is over: let go of the guardian, settle the journal, record the report.
+    Close(Box<SessionReport>),
+    /// Answer a request.
+    Answer {
+        /// The request.
+        request: RequestId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Leave: the agent was told to stop, and nothing is held.
+    Exit,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What the command exits with.
+    pub code: ExitCode,
+    /// The rule of the request table that decided.
+    pub why: Why,
+    /// The session that the answer is about.
+    pub report: Option<Box<SessionReport>>,
+}
+
+/// Which rule of the request table decided an answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// Pre-script succeeded.
+    #[error("everything is held")]
+    Held,
+    /// A repeated pre-script found its session held.
+    #[error("the session is already held, and enough of its lease is left")]
+    StillHeld,
+    /// A repeated pre-script found too little left of its session's lease.
+    #[error("the session is already held, and too little of its lease is left for another snapshot")]
+    LeaseTooShort,
+    /// A pre-script found a session open.
+    #[error("the session {0} is open")]
+    SessionOpen(ExecutionId),
+    /// A pre-script came while the residue of an earlier session is still held.
+    #[error("an earlier session could not release {0}")]
+    ResidueLeft(String),
+    /// A pre-script came while the agent is stopping.
+    #[error("the agent is stopping")]
+    Stopping,
+    /// The session ended, in the way that is told.
+    #[error("the session ended because {}", .0.because())]
+    Ended(Ending),
+    /// A post-script came a second time.
+    #[error("the session was already ended by its post-script")]
+    AlreadyPosted,
+    /// A post-script came for a session whose hold had ended before.
+    #[error("the hold of this session ended before post-script was called")]
+    AlreadyThawed,
+    /// A post-script came for a session whose pre-script is not answered yet.
+    #[error("the pre-script of this session has not been answered yet")]
+    NotHeldYet,
+    /// A post-script came for a session that never held anything.
+    #[error("the pre-script of this session failed, so there is nothing to release")]
+    NeverHeld,
+    /// A post-script came for a session that nobody knows.
+    #[error("no session {0} is open")]
+    Unknown(ExecutionId),
+    /// An operator asked for a release, and nothing was held.
+    #[error("nothing was held")]
+    NothingHeld,
+}
+
+/// What the machine is doing, for everybody who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The open session's id, group and phase.
+    pub session: Option<OpenSession>,
+    /// What earlier sessions could not release.
+    pub residue: Vec<Residue>,
+    /// The agent was told to stop.
+    pub stopping: bool,
+}
+
+/// The open session, in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSession {
+    /// Its id.
+    pub id: ExecutionId,
+    /// Its group.
+    pub group: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// When its lease ends; absent while it prepares.
+    pub lease_ends: Option<BootTime>,
+    /// Everything known of it so far.
+    pub report: Box<SessionReport>,
+}
