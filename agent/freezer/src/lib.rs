@@ -1,1 +1,13 @@
-//! Placeholder.
+//! FIFREEZE and FITHAW, the guardian process that enforces the lease, and the journal from which both are undone.
+//!
+//! All unsafe code of the product is in this crate. It knows no hooks, no network, no configuration and no tokio.
+
+pub mod clock;
+pub mod guardian;
+pub mod journal;
+pub mod lock;
+pub mod process;
+pub mod recover;
+pub mod simulated;
+pub mod sys;
+pub mod target;

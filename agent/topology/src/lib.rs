@@ -1,1 +1,25 @@
-//! Placeholder.
+//! What lies on what: which mount a path is on, which filesystem that is, what is nested in what, and what must
+//! never be frozen.
+//!
+//! Everything is read as text from `/proc` under a root that can be replaced (`/` on a host, a directory of fixtures
+//! in tests and in simulated mode). Nothing else is opened and no path is looked at: a `stat` of a dead network mount
+//! would hang for good.
+#![forbid(unsafe_code)]
+
+mod error;
+mod escape;
+mod kind;
+mod mountinfo;
+mod mounts;
+mod order;
+mod procfs;
+mod rules;
+mod swaps;
+
+pub use error::{BadLine, LineProblem, TopologyError};
+pub use kind::{Kind, Unfreezable};
+pub use mountinfo::Mount;
+pub use mounts::Mounts;
+pub use order::freeze_ranks;
+pub use rules::{Denial, OwnPath, Rules};
+pub use swaps::swap_files;

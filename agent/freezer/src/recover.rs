@@ -1,0 +1,167 @@
+//! Releasing what an agent left behind: after its death, from its journal alone.
+//!
+//! A guardian that is still at work may be thawing, or may be inside a FIFREEZE that finishes later and leaves a
+//! frozen filesystem that nobody owns. FITHAW answers EINVAL until then. So every filesystem is tried until that
+//! process has gone, and once more afterwards.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+
+use quiesced_core::superblock::Superblock;
+
+use crate::clock;
+use crate::journal::{Record, Status, Thing};
+use crate::process::ProcessId;
+use crate::sys;
+
+/// How often a filesystem is tried while a guardian is at work: well below the two seconds in which all must be thawed.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What was found and done.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// Every filesystem that was or may have been frozen, in the order in which they were tried.
+    pub filesystems: Vec<Recovered>,
+    /// Every hook that was or may have been quiesced, in the order in which they must be undone.
+    pub hooks: Vec<HookToUndo>,
+}
+
+/// A hook whose hold outlived the agent.
+#[derive(Debug)]
+pub struct HookToUndo {
+    /// Its place among the journal's things.
+    pub thing: usize,
+    /// Its name.
+    pub name: String,
+    /// How its hold is undone, in the words of the hook.
+    pub undo: serde_json::Value,
+}
+
+/// What became of one filesystem.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Its place among the journal's things.
+    pub thing: usize,
+    /// The mount through which it was frozen.
+    pub mount_point: PathBuf,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How the recovery of a filesystem ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Outcome {
+    /// It was frozen, and has been thawed.
+    #[error("thawed")]
+    Thawed,
+    /// It was not frozen any more, or never had been.
+    #[error("was not frozen")]
+    WasNotFrozen,
+    /// It is not mounted any more; the last unmount thaws.
+    #[error("is not mounted any more")]
+    Gone,
+    /// It may be frozen: a freeze or a thaw of it is still under way.
+    #[error("is still being frozen or thawed, so it may be left frozen")]
+    UnderWay,
+    /// It may be frozen: it could not be thawed.
+    #[error("could not be thawed: {0}")]
+    Failed(Errno),
+}
+
+impl Outcome {
+    /// Whether the filesystem is certainly not frozen by us any more.
+    pub const fn is_released(&self) -> bool {
+        match self {
+            Self::Thawed | Self::WasNotFrozen | Self::Gone => true,
+            Self::UnderWay | Self::Failed(_) => false,
+        }
+    }
+}
+
+/// Thaws what the journal says is or may be frozen, and nothing else; `locate` names other places where a filesystem
+/// is mounted. Returns after `patience` at the latest, with what is still under way.
+pub fn recover(
+    record: &Record,
+    statuses: &[Status],
+    locate: &dyn Fn(Superblock) -> Vec<PathBuf>,
+    patience: Duration,
+) -> Recovery {
+    if clock::boot_id().is_ok_and(|boot_id| boot_id != record.boot_id) {
+        return Recovery::default();
+    }
+    if let Some(guardian) = record.guardian {
+        guardian.wake();
+    }
+    let (sender, outcomes) = mpsc::channel();
+    let mut recovery = Recovery::default();
+    for (thing, owed) in record.things.iter().enumerate().rev() {
+        if !statuses.get(thing).is_some_and(|status| status.is_owed()) {
+            continue;
+        }
+        match owed {
+            Thing::Hook { name, undo } => {
+                recovery.hooks.push(HookToUndo { thing, name: name.clone(), undo: undo.clone() });
+            }
+            Thing::Filesystem { mount_point, superblock, st_dev } => {
+                let places = [mount_point.clone()].into_iter().chain(locate(*superblock)).collect();
+                let outcome = Outcome::UnderWay;
+                recovery.filesystems.push(Recovered { thing, mount_point: mount_point.clone(), outcome });
+                spawn(thing, places, *st_dev, record.guardian, sender.clone());
+            }
+        }
+    }
+    drop(sender);
+    collect(&mut recovery.filesystems, &outcomes, patience);
+    recovery
+}
+
+/// Each filesystem has a thread of its own, so that a FITHAW that sleeps cannot keep the others frozen.
+fn spawn(
+    thing: usize,
+    places: Vec<PathBuf>,
+    st_dev: u64,
+    guardian: Option<ProcessId>,
+    outcomes: mpsc::Sender<(usize, Outcome)>,
+) {
+    std::thread::spawn(move || {
+        let outcome = match places.iter().find_map(|place| open(place, st_dev)) {
+            Some(directory) => thaw(&directory, guardian),
+            None => Outcome::Gone,
+        };
+        // Nobody listens once patience has ended; the thaw has been done all the same.
+        drop(outcomes.send((thing, outcome)));
+    });
+}
+
+/// Opens a place if the journaled filesystem is what shows there now.
+fn open(place: &Path, st_dev: u64) -> Option<File> {
+    let directory = File::open(place).ok()?;
+    (fstat(&directory).ok()?.st_dev == st_dev).then_some(directory)
+}
+
+fn thaw(directory: &File, guardian: Option<ProcessId>) -> Outcome {
+    loop {
+        let at_work = guardian.is_some_and(ProcessId::is_at_work);
+        match sys::thaw(directory.as_fd()) {
+            Ok(()) => return Outcome::Thawed,
+            Err(Errno::EINVAL) if at_work => std::thread::sleep(PAUSE),
+            Err(Errno::EINVAL) => return Outcome::WasNotFrozen,
+            Err(errno) => return Outcome::Failed(errno),
+        }
+    }
+}
+
+fn collect(filesystems: &mut [Recovered], outcomes: &mpsc::Receiver<(usize, Outcome)>, patience: Duration) {
+    let end = Instant::now() + patience;
+    while let Ok((thing, outcome)) = outcomes.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        if let Some(recovered) = filesystems.iter_mut().find(|recovered| recovered.thing == thing) {
+            recovered.outcome = outcome;
+        }
+    }
+}

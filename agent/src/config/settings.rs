@@ -1,0 +1,249 @@
+//! Stage three: *settings*, the configuration as the rest of the agent sees it.
+//!
+//! The doc comments of these types are the descriptions in `quiesced config schema`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use quiesced_hooks::settings::HookSettings;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The name of the group that exists without being written.
+pub const DEFAULT_GROUP: &str = "default";
+
+/// The configuration of quiesced: everything that the files of `conf.d` may say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "quiesced")]
+pub struct Settings {
+    /// The agent itself.
+    pub agent: AgentSettings,
+    /// The agent's log files.
+    pub log: LogSettings,
+    /// The hooks by name: one kind each, as in `[hook.orders.sqlite]`.
+    pub hook: BTreeMap<String, HookSettings>,
+    /// The consistency groups by name. `default` is present without being written.
+    pub group: BTreeMap<String, GroupSettings>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            agent: AgentSettings::default(),
+            log: LogSettings::default(),
+            hook: BTreeMap::new(),
+            group: BTreeMap::from([(DEFAULT_GROUP.to_owned(), GroupSettings::default())]),
+        }
+    }
+}
+
+impl Settings {
+    /// The consistency group of this name.
+    pub fn group(&self, name: &str) -> Option<&GroupSettings> {
+        self.group.get(name)
+    }
+
+    /// The hooks of a group, in the order of their names.
+    pub fn hooks_of<'a>(
+        &'a self,
+        group: &'a GroupSettings,
+    ) -> impl Iterator<Item = (&'a str, &'a HookSettings)> {
+        self.hook
+            .iter()
+            .map(|(name, hook)| (name.as_str(), hook))
+            .filter(|(name, _)| group.hooks.contains(name))
+    }
+}
+
+/// `[agent]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentSettings {
+    /// The longest that a window may last: everything is released when it ends. From 1s to 10m.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "humantime"))]
+    pub lease: Duration,
+    /// How long pre-script may take. It must end before the policy's script timeout, which is 10s by default.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "humantime"))]
+    pub pre_script_budget: Duration,
+    /// What happens to a pre-script that meets another one's session.
+    pub on_conflict: OnConflict,
+    /// Whether the filesystem of `/` may be frozen. SSM cannot run post-script while it is.
+    pub allow_root: bool,
+}
+
+impl Default for AgentSettings {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(30),
+            pre_script_budget: Duration::from_secs(8),
+            on_conflict: OnConflict::Reject,
+            allow_root: false,
+        }
+    }
+}
+
+/// What happens to a pre-script that meets another one's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnConflict {
+    /// It is refused, and the running session is untouched.
+    Reject,
+    /// The running session is released first. For hosts with one policy, whose retry may carry a new id.
+    Replace,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// The least important messages that are still logged.
+    pub level: LogLevel,
+    /// Where the daily log files lie; the agent's log directory when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+    /// How many daily files are kept.
+    #[schemars(range(min = 1, max = 3650))]
+    pub keep: u32,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, directory: None, keep: 14 }
+    }
+}
+
+/// How important a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Something that was asked for did not happen.
+    Error,
+    /// Something that an operator should know.
+    Warn,
+    /// The course of each session.
+    Info,
+    /// The steps of each session.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The word for it in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// `[group.NAME]`: what must hold still together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupSettings {
+    /// The hooks: a list of names, or `"all"`.
+    pub hooks: HookSelection,
+    /// The filesystems: a list of mount points, or `"auto"` for those that the hooks' data lies on.
+    pub filesystems: FilesystemSelection,
+}
+
+/// The hooks of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "WordOr<All, String>", into = "WordOr<All, String>")]
+#[schemars(inline)]
+pub enum HookSelection {
+    /// Every hook there is.
+    #[default]
+    All,
+    /// These.
+    Named(Vec<String>),
+}
+
+impl HookSelection {
+    /// Whether the hook of this name is selected.
+    pub fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => names.iter().any(|chosen| chosen == name),
+        }
+    }
+}
+
+/// The filesystems of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "WordOr<Auto, PathBuf>", into = "WordOr<Auto, PathBuf>")]
+#[schemars(inline)]
+pub enum FilesystemSelection {
+    /// Those that the hooks' data lies on.
+    #[default]
+    Auto,
+    /// Those mounted here.
+    Paths(Vec<PathBuf>),
+}
+
+/// How a selection is written: one word, or a list.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+enum WordOr<W, T> {
+    Word(W),
+    List(Vec<T>),
+}
+
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum All {
+    All,
+}
+
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum Auto {
+    Auto,
+}
+
+impl From<WordOr<All, String>> for HookSelection {
+    fn from(written: WordOr<All, String>) -> Self {
+        match written {
+            WordOr::Word(All::All) => Self::All,
+            WordOr::List(names) => Self::Named(names),
+        }
+    }
+}
+
+impl From<HookSelection> for WordOr<All, String> {
+    fn from(selection: HookSelection) -> Self {
+        match selection {
+            HookSelection::All => Self::Word(All::All),
+            HookSelection::Named(names) => Self::List(names),
+        }
+    }
+}
+
+impl From<WordOr<Auto, PathBuf>> for FilesystemSelection {
+    fn from(written: WordOr<Auto, PathBuf>) -> Self {
+        match written {
+            WordOr::Word(Auto::Auto) => Self::Auto,
+            WordOr::List(paths) => Self::Paths(paths),
+        }
+    }
+}
+
+impl From<FilesystemSelection> for WordOr<Auto, PathBuf> {
+    fn from(selection: FilesystemSelection) -> Self {
+        match selection {
+            FilesystemSelection::Auto => Self::Word(Auto::Auto),
+            FilesystemSelection::Paths(paths) => Self::List(paths),
+        }
+    }
+}
