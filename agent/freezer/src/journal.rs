@@ -10,10 +10,11 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use serde::{Deserialize, Serialize};
 
@@ -210,15 +211,12 @@ impl Journal {
     /// # Errors
     /// When the file cannot be removed.
     pub fn finish(self) -> Result<(), JournalError> {
-        remove(&self.path)
-    }
-
-    /// Removes the journal that is found in a runtime directory.
-    ///
-    /// # Errors
-    /// When the file is there and cannot be removed.
-    pub fn remove(runtime_dir: &Path) -> Result<(), JournalError> {
-        remove(&Self::path(runtime_dir))
+        match fs::remove_file(&self.path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(JournalError::Io { path: self.path, action: "removed", source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads the journal that an agent left behind; none when nothing is held.
@@ -226,27 +224,34 @@ impl Journal {
     /// # Errors
     /// When it cannot be read or understood.
     pub fn read(runtime_dir: &Path) -> Result<Option<(Record, Vec<Status>)>, JournalError> {
+        Ok(Self::open(runtime_dir)?.map(|(_, record, statuses)| (record, statuses)))
+    }
+
+    /// Opens the journal that an agent left behind, to record what is released of it.
+    ///
+    /// # Errors
+    /// When it cannot be read or understood.
+    pub fn open(runtime_dir: &Path) -> Result<Option<(Self, Record, Vec<Status>)>, JournalError> {
         let path = Self::path(runtime_dir);
         let failed = |source| JournalError::Io { path: path.clone(), action: "read", source };
         let damaged = |problem: String| JournalError::Damaged { path: path.clone(), problem };
-        match fs::metadata(&path) {
+        let mut options = OpenOptions::new();
+        // Without O_NONBLOCK a pipe in its place would keep the agent waiting for a writer.
+        let opened = options.read(true).write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path);
+        let mut file = match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-            Ok(metadata) if !metadata.is_file() => return Err(damaged("it is not a file".to_owned())),
-            Ok(metadata) if metadata.len() > LARGEST => return Err(damaged("it is too large".to_owned())),
-            Ok(_) => {}
+            opened => opened.map_err(failed)?,
+        };
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() || metadata.len() > LARGEST {
+            return Err(damaged("it is no file of ours".to_owned()));
         }
-        let bytes = fs::read(&path).map_err(failed)?;
-        parse(&bytes).map(Some).map_err(damaged)
-    }
-}
-
-fn remove(path: &Path) -> Result<(), JournalError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(JournalError::Io { path: path.to_owned(), action: "removed", source })
-        }
-        _ => Ok(()),
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(failed)?;
+        let (record, statuses) = parse(&bytes).map_err(damaged)?;
+        let header = bytes.iter().take_while(|byte| **byte != b'\n').count();
+        let journal = Self { path, file, first_letter: header as u64 + 1, things: statuses.len() };
+        Ok(Some((journal, record, statuses)))
     }
 }
 

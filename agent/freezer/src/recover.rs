@@ -4,21 +4,18 @@
 //! frozen filesystem that nobody owns. FITHAW answers EINVAL until then. So every filesystem is tried until that
 //! process has gone, and once more afterwards.
 
-use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::stat::fstat;
 
 use quiesced_core::superblock::Superblock;
 
 use crate::clock;
 use crate::journal::{Record, Status, Thing};
 use crate::process::ProcessId;
-use crate::sys;
+use crate::target::{Directory, Filesystem};
 
 /// How often a filesystem is tried while a guardian is at work: well below the two seconds in which all must be thawed.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -131,7 +128,7 @@ fn spawn(
 ) {
     std::thread::spawn(move || {
         let outcome = match places.iter().find_map(|place| open(place, st_dev)) {
-            Some(directory) => thaw(&directory, guardian),
+            Some(directory) => thaw_surely(&directory, guardian),
             None => Outcome::Gone,
         };
         // Nobody listens once patience has ended; the thaw has been done all the same.
@@ -140,15 +137,16 @@ fn spawn(
 }
 
 /// Opens a place if the journaled filesystem is what shows there now.
-fn open(place: &Path, st_dev: u64) -> Option<File> {
-    let directory = File::open(place).ok()?;
-    (fstat(&directory).ok()?.st_dev == st_dev).then_some(directory)
+fn open(place: &Path, st_dev: u64) -> Option<Directory> {
+    Directory::open(place).ok().filter(|directory| directory.st_dev() == st_dev)
 }
 
-fn thaw(directory: &File, guardian: Option<ProcessId>) -> Outcome {
+/// Thaws a filesystem that another process may still be freezing: tries until that process has gone, and once more.
+/// Blocks for as long as it is at work.
+pub fn thaw_surely(filesystem: &dyn Filesystem, guardian: Option<ProcessId>) -> Outcome {
     loop {
         let at_work = guardian.is_some_and(ProcessId::is_at_work);
-        match sys::thaw(directory.as_fd()) {
+        match filesystem.thaw() {
             Ok(()) => return Outcome::Thawed,
             Err(Errno::EINVAL) if at_work => std::thread::sleep(PAUSE),
             Err(Errno::EINVAL) => return Outcome::WasNotFrozen,

@@ -57,6 +57,7 @@ fn default_timeout() -> Duration {
 
 /// `[hook.NAME.exec]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ExecSettings {
     /// Keys that every kind of hook has.
     #[serde(flatten)]
@@ -78,6 +79,7 @@ pub struct ExecSettings {
 
 /// `[hook.NAME.session]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SessionSettings {
     /// Keys that every kind of hook has.
     #[serde(flatten)]
@@ -94,6 +96,7 @@ pub struct SessionSettings {
 
 /// `[hook.NAME.sqlite]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SqliteSettings {
     /// Keys that every kind of hook has.
     #[serde(flatten)]

@@ -1,1 +1,17 @@
-//! Placeholder.
+//! Test beds: loop volumes and their snapshots, writers, a simulator of the Data Lifecycle Manager and of the SSM
+//! agent, and the agent under test. Used by the end-to-end tests, the demo and the benchmarks.
+//!
+//! Nothing here knows the product's code: what a filesystem or a snapshot is worth is judged from outside.
+
+pub mod agent;
+pub mod claim;
+pub mod dlm;
+pub mod observe;
+pub mod root;
+pub mod tool;
+pub mod volumes;
+pub mod writers;
+
+pub use observe::{frozen, wait_until};
+pub use root::require_root;
+pub use volumes::{Bed, Fs, MIB, Volume, VolumeSpec, sweep_leftovers};

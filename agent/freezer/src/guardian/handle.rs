@@ -24,12 +24,19 @@ use crate::target::{Directory, Filesystem};
 const ARM_LIMIT_MILLIS: u16 = 2_000;
 
 /// One filesystem to be guarded, with its rank: rank 0 is frozen first and thawed last.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Target<F> {
     /// The filesystem. The agent keeps it too, and can thaw it without the guardian.
     pub filesystem: Arc<F>,
     /// Its rank.
     pub rank: u16,
+}
+
+impl<F> Clone for Target<F> {
+    /// Another handle of the same filesystem.
+    fn clone(&self) -> Self {
+        Self { filesystem: Arc::clone(&self.filesystem), rank: self.rank }
+    }
 }
 
 /// Why a guardian could not be armed. Nothing is held then.
@@ -97,6 +104,8 @@ impl Guardian {
         let child = Process::new(program)
             .arg("guardian")
             .env_clear()
+            // glibc reserves 64 MiB for each thread that allocates, and locked memory counts what is reserved.
+            .env("MALLOC_ARENA_MAX", "1")
             .current_dir("/")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())

@@ -1,0 +1,23 @@
+//! `config show` and `config schema`.
+
+use std::process::ExitCode;
+
+use super::print_json;
+use crate::config;
+use crate::error::CliError;
+use crate::paths::Paths;
+
+pub(super) fn show(paths: &Paths, origin: bool, json: bool) -> Result<ExitCode, CliError> {
+    let loaded = config::load(&paths.config_sources()).map_err(|errors| CliError::config(&errors))?;
+    if json {
+        print_json(&config::show_json(&loaded))?;
+    } else {
+        print!("{}", config::show(&loaded, origin));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn schema() -> Result<ExitCode, CliError> {
+    print_json(&config::schema())?;
+    Ok(ExitCode::SUCCESS)
+}

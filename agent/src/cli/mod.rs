@@ -1,0 +1,163 @@
+//! The command line.
+
+mod config;
+mod group;
+mod release;
+mod render;
+mod session;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use quiesced_core::id::ExecutionId;
+use quiesced_core::problem::Problem;
+
+use crate::config::DEFAULT_GROUP;
+use crate::daemon;
+use crate::error::CliError;
+use crate::paths::Paths;
+
+/// Makes EBS snapshots application-consistent: quiesces databases, freezes their filesystems, holds both while the
+/// snapshot is initiated, releases everything, and says truthfully what the snapshot is worth.
+#[derive(Debug, Parser)]
+#[command(name = "quiesced", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    paths: Paths,
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent in the foreground, as systemd does.
+    Daemon,
+    /// Hold everything: exits 0 when the snapshot may be initiated.
+    PreScript(SessionArgs),
+    /// Release everything: exits 0 when it was held from pre-script until now.
+    PostScript(SessionArgs),
+    /// Look whether a session could run, without touching anything.
+    DryRun(SessionArgs),
+    /// Show what the agent is doing, and the last session.
+    Status,
+    /// Show what a session would hold, and what lies outside.
+    Plan(GroupArgs),
+    /// Check the configuration and whether a session could run.
+    Check(CheckArgs),
+    /// The emergency exit: release everything, with or without the daemon.
+    Thaw(ThawArgs),
+    /// Release what the journal of a dead agent lists; systemd runs this when the agent has ended.
+    Recover,
+    /// Show the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// Which session.
+#[derive(Debug, Args)]
+pub(crate) struct SessionArgs {
+    /// The id that the lifecycle manager gave to the session: a UUID, or None.
+    #[arg(long, value_name = "ID", default_value = "None")]
+    execution_id: ExecutionId,
+    #[command(flatten)]
+    group: GroupArgs,
+}
+
+/// Which consistency group.
+#[derive(Debug, Args)]
+pub(crate) struct GroupArgs {
+    /// The consistency group.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_GROUP)]
+    group: String,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    group: GroupArgs,
+    /// Check only the configuration files, and nothing on the host.
+    #[arg(long)]
+    config_only: bool,
+}
+
+#[derive(Debug, Args)]
+struct ThawArgs {
+    /// Release everything that any session holds. There is no other mode; the word is there so that nobody types
+    /// the command by accident.
+    #[arg(long, required = true)]
+    all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Show the settings in force.
+    Show {
+        /// Show the file and line that each setting comes from.
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Print the JSON Schema of the configuration.
+    Schema,
+}
+
+/// Runs one command.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprint!("{}", CliError::from(Problem::from_error(&error)));
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(run(&cli));
+    // A thread that sleeps in the kernel must not keep the process from ending.
+    runtime.shutdown_background();
+    result.unwrap_or_else(|error| {
+        if cli.json {
+            println!("{}", serde_json::json!({ "code": error.code, "problems": error.problems }));
+        }
+        eprint!("{error}");
+        ExitCode::from(error.code)
+    })
+}
+
+async fn run(cli: &Cli) -> Result<ExitCode, CliError> {
+    let Cli { paths, json, command } = cli;
+    match command {
+        Command::Daemon => daemon::run(paths).await.map(|()| ExitCode::SUCCESS),
+        Command::PreScript(args) => session::pre(paths, args, *json).await,
+        Command::PostScript(args) => session::post(paths, args, *json).await,
+        Command::DryRun(args) => session::dry_run(paths, args, *json).await,
+        Command::Status => status::status(paths, *json).await,
+        Command::Plan(args) => group::plan(paths, &args.group, *json).await,
+        Command::Check(args) if args.config_only => group::check_config(paths, *json),
+        Command::Check(args) => group::check(paths, &args.group.group, *json).await,
+        Command::Thaw(ThawArgs { all: _ }) => release::thaw_all(paths, *json).await,
+        Command::Recover => release::recover(paths, *json).await,
+        Command::Config(ConfigCommand::Show { origin }) => config::show(paths, *origin, *json),
+        Command::Config(ConfigCommand::Schema) => config::schema(),
+    }
+}
+
+/// Prints a value as JSON.
+fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Problem::from_error(&error))?;
+    println!("{text}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,156 @@
+//! Text for people. The most important line comes first: of what SSM keeps, a reader often sees only the beginning.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use comfy_table::{Table, presets};
+
+use quiesced_core::plan::Plan;
+use quiesced_core::report::{SessionReport, StepReport};
+
+use crate::api::wire::{Reply, StatusReply};
+use crate::daemon::recovery::Recovered;
+use crate::error::write_problem;
+
+/// What fits into the output that SSM shows, with room for the first line.
+const MOST_PROBLEMS: usize = 8;
+
+/// Writing to a `String` does not fail.
+macro_rules! line {
+    ($text:expr, $($arguments:tt)*) => {
+        writeln!($text, $($arguments)*).unwrap_or_default()
+    };
+}
+
+pub(super) fn reply(reply: &Reply) -> String {
+    let mut text = String::new();
+    let verdict = reply.report.as_ref().and_then(|report| report.verdict);
+    match verdict {
+        Some(verdict) => line!(text, "{verdict}: {} (exit {}: {})", reply.why, reply.code, reply.meaning),
+        None => line!(text, "{}: {} (exit {})", reply.meaning, reply.why, reply.code),
+    }
+    if let Some(report) = &reply.report {
+        report.reasons.iter().for_each(|reason| line!(text, "  because {reason}"));
+    }
+    for problem in reply.problems.iter().take(MOST_PROBLEMS) {
+        write_problem(&mut text, problem).unwrap_or_default();
+    }
+    if reply.problems.len() > MOST_PROBLEMS {
+        line!(text, "and {} more: quiesced status --json", reply.problems.len() - MOST_PROBLEMS);
+    }
+    if let Some(hint) = &reply.hint {
+        line!(text, "  hint: {hint}");
+    }
+    if let Some(report) = &reply.report {
+        text.push_str(&self::report(report));
+    }
+    if let Some(plan) = &reply.plan {
+        line!(text, "{}", extent(plan));
+        text.push_str(&outside(plan));
+    }
+    text
+}
+
+pub(super) fn status(status: &StatusReply) -> String {
+    let mut text = String::new();
+    match &status.session {
+        Some(open) => {
+            line!(text, "{}: session {} of group {}", open.phase.name(), open.execution_id, open.group);
+            if let Some(left) = open.lease_left_ms {
+                line!(text, "the lease ends in {}", seconds(Duration::from_millis(left)));
+            }
+            text.push_str(&report(&open.report));
+        }
+        None if status.stopping => line!(text, "stopping"),
+        None => line!(text, "idle"),
+    }
+    for left in &status.residue {
+        line!(text, "left behind: {} ({})", left.name, left.problem);
+    }
+    if let Some(last) = &status.last {
+        let verdict = last.verdict.map(|verdict| verdict.to_string()).unwrap_or_default();
+        line!(text, "last session {}: {verdict}", last.execution_id);
+        last.reasons.iter().for_each(|reason| line!(text, "  because {reason}"));
+        text.push_str(&report(last));
+    }
+    line!(text, "quiesced {}, process {}", status.version, status.pid);
+    text
+}
+
+pub(super) fn plan(group: &str, plan: &Plan) -> String {
+    let mut text = format!("group {group}: {}\n", extent(plan));
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["", "WHAT", "WHERE", "ORDER"]);
+    for hook in &plan.hooks {
+        let data: Vec<String> = hook.data.iter().map(|path| path.display().to_string()).collect();
+        let after: Vec<&str> = hook.after.iter().map(|at| plan.hooks[*at].name.as_str()).collect();
+        let order =
+            if after.is_empty() { "at once".to_owned() } else { format!("after {}", after.join(", ")) };
+        table.add_row(["quiesce".to_owned(), hook.name.clone(), data.join("\n"), order]);
+    }
+    for filesystem in &plan.filesystems {
+        let what = format!(
+            "{} ({}, {})",
+            filesystem.mount_point.display(),
+            filesystem.fs_type,
+            filesystem.superblock
+        );
+        table.add_row(["freeze".to_owned(), what, String::new(), format!("rank {}", filesystem.rank)]);
+    }
+    line!(text, "{table}");
+    text.push_str(&outside(plan));
+    text
+}
+
+pub(super) fn extent(plan: &Plan) -> String {
+    format!("{} hook(s) and {} filesystem(s) are held", plan.hooks.len(), plan.filesystems.len())
+}
+
+pub(super) fn outside(plan: &Plan) -> String {
+    let mut text = String::new();
+    for outside in &plan.outside {
+        let (hook, path) = (&outside.hook, outside.path.display());
+        line!(text, "quiesced but not frozen: {path} of hook {hook}, because {}", outside.reason);
+    }
+    text
+}
+
+pub(super) fn recovered(recovered: &Recovered) -> String {
+    let mut text = String::new();
+    let Some(id) = &recovered.execution_id else { return "nothing was held\n".to_owned() };
+    let all = if recovered.is_clean() { "nothing is held any more" } else { "something may still be held" };
+    line!(text, "{all}: session {id} was left by an agent that has ended");
+    for thing in &recovered.things {
+        line!(text, "  {}: {}", thing.name, thing.outcome);
+    }
+    text
+}
+
+/// The timeline of a session: its phases, and under each the steps that ended in it.
+fn report(report: &SessionReport) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for span in &report.phases {
+        let took = span.ended.map_or_else(|| "…".to_owned(), |ended| seconds(ended - span.began));
+        table.add_row([span.phase.name().to_owned(), took, String::new()]);
+        let within = |step: &&StepReport| {
+            step.ended >= span.began && span.ended.is_none_or(|ended| step.ended < ended)
+        };
+        for step in report.steps.iter().filter(within) {
+            let end = if step.failure.is_some() { "failed" } else { "" };
+            let note = step.note.as_deref().unwrap_or(end);
+            let name = format!("  {:?} {}", step.step, step.subject).to_lowercase();
+            table.add_row([name, seconds(step.ended - step.began), note.to_owned()]);
+        }
+    }
+    let window = report.window().map(|window| format!("window {}\n", seconds(window))).unwrap_or_default();
+    format!("{table}\n{window}")
+}
+
+fn seconds(time: Duration) -> String {
+    if time < Duration::from_millis(100) {
+        format!("{:.2} ms", time.as_secs_f64() * 1e3)
+    } else {
+        format!("{:.2} s", time.as_secs_f64())
+    }
+}

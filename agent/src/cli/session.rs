@@ -1,0 +1,63 @@
+//! `pre-script`, `post-script` and `dry-run`: the commands that exit with the lifecycle manager's codes.
+
+use std::process::ExitCode;
+
+use quiesced_core::exit::ExitCode as Code;
+use quiesced_core::id::ExecutionId;
+
+use super::{SessionArgs, print_json, render};
+use crate::api::client::{self, ClientError};
+use crate::api::wire::{OpenRequest, Reply};
+use crate::daemon::store;
+use crate::error::CliError;
+use crate::paths::Paths;
+
+pub(super) async fn pre(paths: &Paths, args: &SessionArgs, json: bool) -> Result<ExitCode, CliError> {
+    let reply = client::post(&paths.socket(), "/v1/sessions", &open_request(args)).await;
+    finish(reply.map_err(|error| failed(&error, Code::PreScriptFailed))?, json)
+}
+
+pub(super) async fn post(paths: &Paths, args: &SessionArgs, json: bool) -> Result<ExitCode, CliError> {
+    let path = format!("/v1/sessions/{}/release", args.execution_id);
+    match client::post(&paths.socket(), &path, &serde_json::Value::Null).await {
+        Ok(reply) => finish(reply, json),
+        Err(error) if error.is_not_running() => match without_daemon(paths, &args.execution_id) {
+            Some(reply) => finish(reply, json),
+            None => Err(failed(&error, Code::PostScriptFailed)),
+        },
+        Err(error) => Err(failed(&error, Code::PostScriptFailed)),
+    }
+}
+
+pub(super) async fn dry_run(paths: &Paths, args: &SessionArgs, json: bool) -> Result<ExitCode, CliError> {
+    let reply = client::post(&paths.socket(), "/v1/dry-run", &open_request(args)).await;
+    finish(reply.map_err(|error| failed(&error, Code::NotReady))?, json)
+}
+
+fn open_request(args: &SessionArgs) -> OpenRequest {
+    OpenRequest { execution_id: args.execution_id.clone(), group: args.group.group.clone() }
+}
+
+/// What the agent itself would answer once it runs again: whatever it held is released, or being released, without it.
+fn without_daemon(paths: &Paths, id: &ExecutionId) -> Option<Reply> {
+    let code = store::outcome_on_disk(&paths.sessions(), id)?.code_of_post();
+    let mut reply = Reply::new(code, "the agent is not running, and its records show how the session ended");
+    reply.hint = Some("start it with `systemctl start quiesced`".to_owned());
+    Some(reply)
+}
+
+/// An agent that is not there is "not ready"; one that went away in the middle has failed.
+fn failed(error: &ClientError, otherwise: Code) -> CliError {
+    let code = if error.is_not_running() { Code::NotReady } else { otherwise };
+    CliError::client(error).exit(code)
+}
+
+fn finish(reply: Reply, json: bool) -> Result<ExitCode, CliError> {
+    let code = ExitCode::from(reply.code);
+    if json {
+        print_json(&reply)?;
+    } else {
+        print!("{}", render::reply(&reply));
+    }
+    Ok(code)
+}

@@ -1,0 +1,365 @@
+//! The one task that owns the session's state. It waits for what happens, asks the machine, and does what it says.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use quiesced_core::problem::Problem;
+use quiesced_core::report::{Ending, HostFacts, SessionReport, ThingKind};
+use quiesced_core::session::{Action, Event, Machine, OnConflict, Policy, Progress, RequestId};
+use quiesced_core::time::BootTime;
+use quiesced_freezer::clock;
+
+use super::mailbox::{Mailbox, Published};
+use super::notify::Notify;
+use super::prepare::{Job, NotPrepared, Ready, prepare};
+use super::recovery;
+use super::store::{self, Store};
+use super::survey::Surveyor;
+use super::window::{Happening, Window};
+use crate::config::{OnConflict as ConfiguredConflict, Settings};
+use crate::logging::Gate;
+
+/// What is told to people when there is nothing else to tell.
+const IDLE: &str = "idle";
+
+/// How long an operator waits while what was left behind is tried once more.
+const RETRY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything that the driver needs.
+#[derive(Debug)]
+pub struct Parts {
+    /// The agent as it is configured; the driver replaces it when the configuration is read again.
+    pub surveyor: watch::Sender<Arc<Surveyor>>,
+    /// The door through which clients come.
+    pub mailbox: Arc<Mailbox>,
+    /// Where the driver publishes what it does.
+    pub published: watch::Sender<Published>,
+    /// What clients and signals ask.
+    pub events: mpsc::UnboundedReceiver<Event>,
+    /// The other end of `events`, for the driver's own tasks.
+    pub sender: mpsc::UnboundedSender<Event>,
+    /// Asks for the configuration to be read again.
+    pub reload: mpsc::UnboundedReceiver<()>,
+    /// The reports of earlier sessions, on disk and in memory.
+    pub store: Store,
+    /// The reports that the store holds.
+    pub reports: Vec<SessionReport>,
+    /// Holds log lines back while a window is open.
+    pub gate: Gate,
+    /// systemd.
+    pub notify: Notify,
+    /// The agent's own binary.
+    pub program: PathBuf,
+    /// Facts for reports.
+    pub boot_id: String,
+}
+
+/// The driver.
+#[derive(Debug)]
+pub struct Driver {
+    parts: Parts,
+    machine: Machine,
+    host: Option<HostFacts>,
+    budget_ends: BootTime,
+    preparing: Option<JoinHandle<Result<Ready, NotPrepared>>>,
+    window: Option<Window>,
+    /// A window that is over, but for residue that may still be released.
+    lingering: Option<Window>,
+    /// Requests for which the residue has been tried once more already.
+    retried: HashSet<RequestId>,
+    leaving: bool,
+}
+
+/// The policy that the configuration asks for.
+pub fn policy(settings: &Settings) -> Policy {
+    Policy {
+        lease: settings.agent.lease,
+        budget: settings.agent.pre_script_budget,
+        on_conflict: match settings.agent.on_conflict {
+            ConfiguredConflict::Reject => OnConflict::Reject,
+            ConfiguredConflict::Replace => OnConflict::Replace,
+        },
+    }
+}
+
+impl Driver {
+    /// A driver with no session open.
+    pub fn new(parts: Parts) -> Self {
+        let policy = policy(&parts.surveyor.borrow().settings);
+        let machine = Machine::new(policy, store::past(&parts.reports));
+        Self {
+            parts,
+            machine,
+            host: None,
+            budget_ends: BootTime::from_nanos(0),
+            preparing: None,
+            window: None,
+            lingering: None,
+            retried: HashSet::new(),
+            leaving: false,
+        }
+    }
+
+    /// Runs until the agent is told to stop and nothing is held.
+    pub async fn run(mut self) {
+        self.publish();
+        while !self.leaving {
+            let event = self.wait().await;
+            if let Some(event) = event {
+                self.handle(event);
+            }
+        }
+        self.parts.gate.open();
+        // What lingers is released by whoever still works on it; the journal stays for `quiesced recover`.
+        drop(self.lingering.take());
+    }
+
+    /// Waits for the next thing that the machine must hear of.
+    async fn wait(&mut self) -> Option<Event> {
+        let deadline = self.machine.deadline();
+        tokio::select! {
+            event = self.parts.events.recv() => event,
+            prepared = prepared(&mut self.preparing) => Some(self.take_prepared(prepared)),
+            happening = next(&mut self.window) => Some(event_of(happening)),
+            happening = next(&mut self.lingering) => Some(event_of(happening)),
+            () = until(deadline) => Some(Event::Tick),
+            () = self.parts.notify.watchdog() => None,
+            Some(()) = self.parts.reload.recv() => {
+                self.reload();
+                None
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        if let Event::ReleaseAll { request } = event
+            && self.retried.insert(request)
+            && self.machine.is_idle()
+            && !self.machine.status().residue.is_empty()
+        {
+            return self.retry_residue(request);
+        }
+        for action in self.machine.apply(clock::now(), event) {
+            self.perform(action);
+        }
+        if self.lingering.is_some() && self.machine.status().residue.is_empty() {
+            self.lingering.take().map(|mut window| window.finish_journal());
+        }
+        self.publish();
+    }
+
+    /// Tries once more to release what an earlier session left, then lets the machine answer.
+    fn retry_residue(&self, request: RequestId) {
+        let (sender, paths) = (self.parts.sender.clone(), self.parts.surveyor.borrow().paths.clone());
+        tokio::spawn(async move {
+            match recovery::recover(&paths, RETRY_PATIENCE).await {
+                Ok(recovered) => {
+                    for thing in recovered.things.into_iter().filter(|thing| thing.released) {
+                        drop(sender.send(Event::ResidueCleared { kind: thing.kind, name: thing.name }));
+                    }
+                }
+                Err(problem) => tracing::error!("what was left behind cannot be released: {problem}"),
+            }
+            // A driver that has ended answers nobody.
+            drop(sender.send(Event::ReleaseAll { request }));
+        });
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Prepare { id, group, budget_ends } => {
+                tracing::info!(%id, group, "a session is opened");
+                self.begin(budget_ends);
+            }
+            Action::CancelPrepare => self.cancel_prepare(),
+            Action::Quiesce(hook) => self.with_window(|window, budget| window.quiesce(hook, budget)),
+            Action::CancelQuiesce(hook) => self.with_window(|window, _| window.cancel(hook)),
+            Action::Freeze => self.with_window(|window, _| window.freeze()),
+            Action::Thaw => self.with_window(|window, _| window.thaw()),
+            Action::Release(hook) => self.with_window(|window, _| window.release(hook)),
+            Action::Close(report) => self.close(*report),
+            Action::Answer { request, answer } => self.parts.mailbox.answer(request, answer),
+            Action::Exit => self.leaving = true,
+        }
+    }
+
+    fn with_window(&mut self, act: impl FnOnce(&mut Window, BootTime)) {
+        match &mut self.window {
+            Some(window) => act(window, self.budget_ends),
+            None => tracing::error!("the machine asks for a step, and no window is open"),
+        }
+    }
+
+    fn begin(&mut self, budget_ends: BootTime) {
+        self.budget_ends = budget_ends;
+        let host = HostFacts {
+            boot_id: self.parts.boot_id.clone(),
+            agent_version: crate::VERSION.to_owned(),
+            opened_at: crate::wall_clock(),
+        };
+        self.host = Some(host.clone());
+        let Some(open) = self.machine.status().session else { return };
+        let report = SessionReport { host: Some(host), ..*open.report };
+        let job = Job {
+            surveyor: Arc::clone(&self.parts.surveyor.borrow()),
+            store: self.parts.store.clone(),
+            report,
+            budget_ends,
+            program: self.parts.program.clone(),
+            events: self.parts.sender.clone(),
+        };
+        self.preparing = Some(tokio::spawn(prepare(job)));
+    }
+
+    /// The task may be at any point; dropping what it has made so far releases it.
+    fn cancel_prepare(&mut self) {
+        if let Some(preparing) = &self.preparing {
+            preparing.abort();
+        }
+    }
+
+    fn take_prepared(
+        &mut self,
+        prepared: Result<Result<Ready, NotPrepared>, tokio::task::JoinError>,
+    ) -> Event {
+        self.preparing = None;
+        let progress = match prepared {
+            Ok(Ok(Ready { plan, lease_ends, window })) => {
+                self.window = Some(window);
+                self.parts.gate.close();
+                Progress::Prepared { plan, lease_ends }
+            }
+            Ok(Err(NotPrepared { ending, problems })) => Progress::NotPrepared { ending, problems },
+            Err(error) if error.is_cancelled() => {
+                Progress::NotPrepared { ending: Ending::Failed, problems: Vec::new() }
+            }
+            Err(error) => {
+                let problems = vec![Problem::from_error(&error).within("preparing was lost")];
+                Progress::NotPrepared { ending: Ending::Failed, problems }
+            }
+        };
+        progress.into()
+    }
+
+    fn close(&mut self, mut report: SessionReport) {
+        report.host = self.host.take();
+        self.parts.gate.open();
+        tell(&report);
+        if let Some(mut window) = self.window.take() {
+            self.close_hooks(&mut window, &report);
+            if report.residue.is_empty() {
+                window.finish_journal();
+            } else {
+                self.lingering = Some(window);
+            }
+        }
+        self.keep(report);
+    }
+
+    /// Lets the hooks close what they had opened. A hook that could not resume, and whose hold lives in the agent
+    /// alone, loses it then.
+    fn close_hooks(&self, window: &mut Window, report: &SessionReport) {
+        let left = report.residue.iter().filter(|left| left.kind == ThingKind::Hook);
+        let ends = left.filter(|left| window.ends_with_runner(&left.name)).cloned().collect::<Vec<_>>();
+        let Some(runner) = window.take_runner() else { return };
+        let sender = self.parts.sender.clone();
+        tokio::spawn(async move {
+            runner.close().await;
+            for left in ends {
+                drop(sender.send(Event::ResidueCleared { kind: left.kind, name: left.name }));
+            }
+        });
+    }
+
+    fn keep(&mut self, report: SessionReport) {
+        let store = self.parts.store.clone();
+        let copy = report.clone();
+        self.parts.reports.push(report);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.save(&copy) {
+                tracing::error!(%error, cause = %Problem::from_error(&error), "the report is lost");
+            }
+        });
+    }
+
+    fn reload(&mut self) {
+        if !self.machine.is_idle() {
+            tracing::warn!("the configuration is not read again while a session is open");
+            return;
+        }
+        let paths = self.parts.surveyor.borrow().paths.clone();
+        match Surveyor::load(&paths) {
+            Ok(surveyor) => {
+                self.machine.set_policy(policy(&surveyor.settings));
+                // The daemon holds a receiver for as long as the driver runs.
+                drop(self.parts.surveyor.send(Arc::new(surveyor)));
+                tracing::info!("the configuration was read again");
+            }
+            Err(errors) => {
+                tracing::error!("the configuration has errors, so the earlier one stays in force:\n{errors}");
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let status = self.machine.status();
+        let line = status.session.as_ref().map(|session| format!("{}: {}", session.phase.name(), session.id));
+        self.parts.notify.status(line.as_deref().unwrap_or(IDLE));
+        self.parts.published.send_modify(|published| {
+            published.status = status;
+            if published.sessions.len() != self.parts.reports.len() {
+                published.sessions = Arc::new(self.parts.reports.clone());
+            }
+        });
+    }
+}
+
+fn event_of(happening: Happening) -> Event {
+    match happening {
+        Happening::Progress(progress) => Event::Progress(progress),
+        Happening::Cleared { kind, name } => Event::ResidueCleared { kind, name },
+    }
+}
+
+fn tell(report: &SessionReport) {
+    let id = &report.execution_id;
+    for problem in &report.problems {
+        tracing::warn!(%id, hint = problem.hint.as_deref().unwrap_or_default(), "{problem}");
+    }
+    for left in &report.residue {
+        tracing::error!(%id, name = left.name, "could not be released: {}", left.problem);
+    }
+    let verdict = report.verdict.map(|verdict| verdict.to_string()).unwrap_or_default();
+    let code = report.code.map(quiesced_core::exit::ExitCode::number);
+    let window_ms = report.window().map(|window| window.as_millis());
+    tracing::info!(%id, verdict, code, window_ms, "the session has ended");
+}
+
+async fn prepared(
+    preparing: &mut Option<JoinHandle<Result<Ready, NotPrepared>>>,
+) -> Result<Result<Ready, NotPrepared>, tokio::task::JoinError> {
+    match preparing {
+        Some(handle) => handle.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next(window: &mut Option<Window>) -> Happening {
+    match window {
+        Some(window) => window.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<BootTime>) {
+    match deadline {
+        // The runtime's clock stands still while the host is suspended; a second later the boot clock is asked again.
+        Some(end) => tokio::time::sleep((end - clock::now()).min(Duration::from_secs(1))).await,
+        None => std::future::pending().await,
+    }
+}

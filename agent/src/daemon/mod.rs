@@ -1,0 +1,168 @@
+//! The daemon: everything that is made once, before the driver takes over.
+//!
+//! ```text
+//!  clients ─HTTP─▶ server ─▶ mailbox ─events─▶ driver ─▶ machine (quiesced-core)
+//!                               ▲                │ ▲
+//!                               └── published ───┘ │ happenings
+//!                                                window ─▶ runner (hooks), guardian (freezer), journal
+//! ```
+
+pub mod driver;
+pub mod mailbox;
+pub mod notify;
+pub mod prepare;
+pub mod recovery;
+pub mod steps;
+pub mod store;
+pub mod survey;
+pub mod window;
+
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use quiesced_core::problem::Problem;
+use quiesced_core::session::{Event, Machine};
+use quiesced_freezer::clock;
+use quiesced_freezer::lock::RuntimeLock;
+
+use crate::api::server;
+use crate::config::{self, ConfigErrors};
+use crate::error::CliError;
+use crate::logging;
+use crate::paths::Paths;
+use driver::{Driver, Parts, policy};
+use mailbox::{Mailbox, Published};
+use notify::Notify;
+use store::Store;
+use survey::Surveyor;
+
+/// How long the start waits for a freeze that an earlier agent left under way. Until then no session is opened.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Surveyor {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(paths: &Paths) -> Result<Self, ConfigErrors> {
+        let loaded = config::load(&paths.config_sources())?;
+        Ok(Self { settings: loaded.settings, paths: paths.clone(), config_files: loaded.files })
+    }
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// When it cannot start; nothing has been touched then but what an earlier agent had left held.
+pub async fn run(paths: &Paths) -> Result<(), CliError> {
+    let surveyor = Surveyor::load(paths).map_err(|errors| CliError::config(&errors))?;
+    let _lock = own_runtime_dir(paths)?;
+    let directory = surveyor.settings.log.directory.clone().unwrap_or_else(|| paths.default_log_dir());
+    let (gate, _log) = logging::start(&surveyor.settings.log, &directory).map_err(|error| {
+        Problem::from_error(&error).with_hint(Some("name another `directory` in the [log] table"))
+    })?;
+    release_leftovers(paths).await?;
+    let store = Store::open(&paths.sessions())
+        .map_err(|error| Problem::from_error(&error).with_hint(Some(error.hint())))?;
+    let reports = store.load().map_err(|error| Problem::from_error(&error).with_hint(Some(error.hint())))?;
+    let socket = paths.socket();
+    let listener = server::listen(&socket).map_err(|error| {
+        Problem::from_error(&error).within(format!("the control socket {} cannot be made", socket.display()))
+    })?;
+    let (sender, events) = mpsc::unbounded_channel();
+    let machine = Machine::new(policy(&surveyor.settings), store::past(&reports));
+    let first = Published { status: machine.status(), sessions: Arc::new(reports.clone()) };
+    let (published, seen) = watch::channel(first);
+    let (surveyor, current) = watch::channel(Arc::new(surveyor));
+    let mailbox = Arc::new(Mailbox::new(sender.clone(), seen, current));
+    let reload = listen_for_signals(&sender)?;
+    let notify = Notify::new();
+    let serving = tokio::spawn(server::serve(listener, Arc::clone(&mailbox)));
+    notify.ready();
+    tracing::info!(version = crate::VERSION, socket = %socket.display(), "ready");
+    let program = std::env::current_exe().map_err(|error| Problem::from_error(&error))?;
+    let boot_id = clock::boot_id().map_err(|error| Problem::from_error(&error))?;
+    let parts = Parts {
+        surveyor,
+        mailbox,
+        published,
+        events,
+        sender,
+        reload,
+        store,
+        reports,
+        gate,
+        notify,
+        program,
+        boot_id,
+    };
+    Driver::new(parts).run().await;
+    sd_notify_stopping();
+    // Answers that were just given are still on their way to their clients.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    serving.abort();
+    // The socket lies on tmpfs; the next agent would replace one that stayed.
+    drop(std::fs::remove_file(&socket));
+    tracing::info!("stopped with nothing held");
+    Ok(())
+}
+
+fn sd_notify_stopping() {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Stopping]) {
+        tracing::debug!(%error, "systemd cannot be told");
+    }
+}
+
+/// Makes the runtime directory, and the agent its only one.
+fn own_runtime_dir(paths: &Paths) -> Result<RuntimeLock, Problem> {
+    let directory = paths.runtime_dir.display();
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&paths.runtime_dir);
+    made.map_err(|error| {
+        Problem::from_error(&error)
+            .within(format!("the runtime directory {directory} cannot be made"))
+            .with_hint(Some("run the agent as root, or give it another --runtime-dir"))
+    })?;
+    let lock = RuntimeLock::try_take(&paths.runtime_dir).map_err(|error| {
+        Problem::from_error(&error).within(format!("the runtime directory {directory} cannot be locked"))
+    })?;
+    lock.ok_or_else(|| {
+        Problem::new(format!("another agent already uses {directory}")).with_hint(Some(
+            "run `systemctl status quiesced`, or give this one another --runtime-dir and --state-dir",
+        ))
+    })
+}
+
+async fn release_leftovers(paths: &Paths) -> Result<(), Problem> {
+    let recovered = recovery::recover(paths, START_PATIENCE).await?;
+    for thing in &recovered.things {
+        tracing::warn!(name = thing.name, outcome = thing.outcome, "an earlier agent had left this held");
+    }
+    if recovered.is_clean() {
+        return Ok(());
+    }
+    let left: Vec<&str> =
+        recovered.things.iter().filter(|thing| !thing.released).map(|thing| thing.name.as_str()).collect();
+    Err(Problem::new(format!("what an earlier agent held cannot be released: {}", left.join(", ")))
+        .with_hint(Some("run `quiesced recover` to see why")))
+}
+
+/// SIGTERM and SIGINT release everything, then end the agent; SIGHUP reads the configuration again.
+fn listen_for_signals(events: &mpsc::UnboundedSender<Event>) -> Result<mpsc::UnboundedReceiver<()>, Problem> {
+    let listen = |kind| {
+        signal(kind).map_err(|error| Problem::from_error(&error).within("signals cannot be listened for"))
+    };
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let (mut stream, events) = (listen(kind)?, events.clone());
+        tokio::spawn(
+            async move { while stream.recv().await.is_some() && events.send(Event::Stop).is_ok() {} },
+        );
+    }
+    let (reload, receiver) = mpsc::unbounded_channel();
+    let mut hangup = listen(SignalKind::hangup())?;
+    tokio::spawn(async move { while hangup.recv().await.is_some() && reload.send(()).is_ok() {} });
+    Ok(receiver)
+}

@@ -1,0 +1,165 @@
+//! The reports of sessions, kept in files of their own so that they outlive the agent and the host's boot.
+//!
+//! A report is written when its session is prepared, before anything is held, and again when it has ended. A report
+//! without an end therefore belongs to a session that was lost.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use quiesced_core::report::{Ending, REPORT_VERSION, SessionReport};
+use quiesced_core::session::{Outcome, Past};
+use quiesced_core::verdict::Verdict;
+
+/// How many reports are kept: a day of one snapshot every five minutes, as the machine remembers.
+const KEPT: usize = 288;
+
+/// Why a report could not be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("the report {path} cannot be {action}")]
+pub struct StoreError {
+    path: PathBuf,
+    action: &'static str,
+    #[source]
+    source: io::Error,
+}
+
+impl StoreError {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        format!("look at `df -h {0}` and `ls -ld {0}`", self.path.parent().unwrap_or(&self.path).display())
+    }
+}
+
+/// The directory of reports.
+#[derive(Clone, Debug)]
+pub struct Store {
+    directory: PathBuf,
+}
+
+impl Store {
+    /// Opens the directory, and makes it when it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.map_err(|source| StoreError { path: directory.to_owned(), action: "made", source })?;
+        Ok(Self { directory: directory.to_owned() })
+    }
+
+    /// Reads every report, oldest first. A session that has no end was lost with the agent or the host; its report
+    /// is completed. A file that cannot be read is passed over with a warning: it must not keep the agent from
+    /// starting.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    pub fn load(&self) -> Result<Vec<SessionReport>, StoreError> {
+        let mut reports = Vec::new();
+        for path in self.files()? {
+            match read(&path) {
+                Ok(report) => reports.push(report),
+                Err(error) => tracing::warn!(path = %path.display(), %error, "a report cannot be read"),
+            }
+        }
+        for report in reports.iter_mut().filter(|report| report.ending.is_none()) {
+            complete_lost(report);
+            self.save(report)?;
+        }
+        Ok(reports)
+    }
+
+    /// Writes a report in place of the session's earlier one, and removes the oldest beyond what is kept.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the earlier one is then still whole.
+    pub fn save(&self, report: &SessionReport) -> Result<(), StoreError> {
+        let path = self.directory.join(file_name(report));
+        let failed = |action| {
+            let path = path.clone();
+            move |source| StoreError { path, action, source }
+        };
+        let temporary = path.with_extension("new");
+        let bytes = serde_json::to_vec_pretty(report).map_err(io::Error::from).map_err(failed("encoded"))?;
+        let mut options = fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(failed("written"))?;
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed("written"))?;
+        fs::rename(&temporary, &path).map_err(failed("put in place"))?;
+        let files = self.files()?;
+        for old in files.iter().rev().skip(KEPT) {
+            fs::remove_file(old).map_err(failed("rotated"))?;
+        }
+        Ok(())
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let failed = |source| StoreError { path: self.directory.clone(), action: "listed", source };
+        let entries = fs::read_dir(&self.directory).map_err(failed)?;
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+        let mut files = paths.collect::<io::Result<Vec<_>>>().map_err(failed)?;
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// What the machine has to know of the sessions that these reports tell of.
+pub fn past(reports: &[SessionReport]) -> Past {
+    let mut past = Past::default();
+    for report in reports {
+        if let Some(outcome) = outcome(report) {
+            past.remember(report.execution_id.clone(), outcome);
+        }
+    }
+    past
+}
+
+fn outcome(report: &SessionReport) -> Option<Outcome> {
+    use quiesced_core::exit::ExitCode;
+    let code = report.code?;
+    Some(match (report.ending?, code) {
+        (Ending::Post, code) => Outcome::Posted(code),
+        (_, ExitCode::AutoThawed) => Outcome::AutoThawed,
+        _ => Outcome::NeverHeld,
+    })
+}
+
+fn read(path: &Path) -> Result<SessionReport, Box<dyn std::error::Error>> {
+    let report: SessionReport = serde_json::from_slice(&fs::read(path)?)?;
+    if report.version > REPORT_VERSION {
+        return Err(format!("it has version {}, written by a newer agent", report.version).into());
+    }
+    Ok(report)
+}
+
+/// The agent died before it could say how the session ended. What it held has been released by others, at a time
+/// that nobody recorded, so a snapshot is worth no more than a crash.
+fn complete_lost(report: &mut SessionReport) {
+    report.ending = Some(Ending::Lost);
+    report.code = Some(quiesced_core::exit::ExitCode::AutoThawed);
+    report.verdict = Some(Verdict::CrashConsistent);
+    report.reasons = vec![format!("the hold ended because {}", Ending::Lost.because())];
+}
+
+/// Names sort by time: the wall clock's, and within one boot the boot clock's.
+fn file_name(report: &SessionReport) -> String {
+    let opened_at = report.host.as_ref().map_or("unknown", |host| host.opened_at.as_str());
+    let stamp: String = opened_at.chars().filter(char::is_ascii_alphanumeric).collect();
+    let began = report.phases.first().map_or(0, |span| span.began.as_nanos());
+    format!("{stamp}-{began:020}-{}.json", report.execution_id)
+}
+
+/// How the last session of this id ended, as far as the disk tells; for when no agent runs that could be asked.
+pub fn outcome_on_disk(directory: &Path, id: &quiesced_core::id::ExecutionId) -> Option<Outcome> {
+    let files = Store { directory: directory.to_owned() }.files().ok()?;
+    let reports = files.iter().rev().filter_map(|path| read(path).ok());
+    let report = reports.into_iter().find(|report| report.execution_id == *id)?;
+    Some(outcome(&report).unwrap_or(Outcome::AutoThawed))
+}

@@ -1,0 +1,337 @@
+//! The survey: what a session of a group would hold on this host, found out without touching anything.
+//!
+//! It is the first step of every session, and all of `plan`, `check` and a dry-run. Hooks are asked, read-only, where
+//! their data lies; the mounts say which filesystems that is, and the rules say which of them may be frozen.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use quiesced_core::exit::ExitCode;
+use quiesced_core::id::ExecutionId;
+use quiesced_core::plan::{self, Outside, Plan, PlannedFilesystem};
+use quiesced_core::problem::Problem;
+use quiesced_core::report::{Step, StepReport};
+use quiesced_core::superblock::Superblock;
+use quiesced_core::time::BootTime;
+use quiesced_freezer::clock;
+use quiesced_hooks::{Inspection, NamedHook, Outcome, Runner, SessionContext, build};
+use quiesced_topology::{Mount, Mounts, OwnPath, Rules, freeze_ranks, swap_files};
+
+use super::steps;
+use crate::api::wire::Reply;
+use crate::config::{FilesystemSelection, GroupSettings, Settings};
+use crate::paths::Paths;
+
+/// Where the SSM agent keeps its state and its logs. With either frozen it neither times out nor starts a
+/// post-script until somebody else thaws.
+const SSM_DIRECTORIES: [&str; 2] = ["/var/lib/amazon/ssm", "/var/log/amazon/ssm"];
+
+/// What a survey needs to know of the agent.
+#[derive(Debug)]
+pub struct Surveyor {
+    /// The configuration in force.
+    pub settings: Settings,
+    /// Where the agent keeps what it needs.
+    pub paths: Paths,
+    /// The files that the configuration was read from.
+    pub config_files: Vec<PathBuf>,
+}
+
+/// What lies on what, and what must not be frozen, at one moment.
+#[derive(Debug)]
+pub struct Host {
+    mounts: Mounts,
+    rules: Rules,
+}
+
+impl Surveyor {
+    /// Reads the mounts of the host.
+    ///
+    /// # Errors
+    /// When the kernel's tables cannot be read.
+    pub fn host(&self) -> Result<Host, Problem> {
+        let problem = |error: quiesced_topology::TopologyError| {
+            Problem::from_error(&error).with_hint(Some(error.hint()))
+        };
+        let root = self.paths.host_root();
+        let mounts = Mounts::read(root).map_err(problem)?;
+        let swap_files = swap_files(root).map_err(problem)?;
+        let rules = Rules {
+            allow_root: self.settings.agent.allow_root,
+            ssm_directories: self.ssm_directories(),
+            own_paths: self.own_paths(),
+            swap_files,
+        };
+        Ok(Host { mounts, rules })
+    }
+
+    /// The directories of the SSM agent, if one is installed here.
+    fn ssm_directories(&self) -> Vec<PathBuf> {
+        let is_here = |path: &&str| self.paths.host_root().join(path.trim_start_matches('/')).is_dir();
+        SSM_DIRECTORIES.iter().filter(is_here).map(|path| resolve(Path::new(path))).collect()
+    }
+
+    fn own_paths(&self) -> Vec<OwnPath> {
+        let log = self.settings.log.directory.clone().unwrap_or_else(|| self.paths.default_log_dir());
+        let named = [
+            ("state", self.paths.state_dir.clone()),
+            ("journal", self.paths.runtime_dir.clone()),
+            ("log", log),
+        ];
+        let config = self.config_files.iter().map(|file| ("configuration", file.clone()));
+        let binary = std::env::current_exe().ok().map(|path| ("binary", path));
+        let all = named.into_iter().chain(config).chain(binary);
+        all.map(|(what, path)| OwnPath { what: what.to_owned(), path: resolve(&path) }).collect()
+    }
+}
+
+/// The path without symbolic links. What does not exist yet will lie where its nearest existing ancestor does.
+fn resolve(path: &Path) -> PathBuf {
+    let existing = path.ancestors().find_map(|ancestor| Some((ancestor, std::fs::canonicalize(ancestor).ok()?)));
+    match existing.and_then(|(ancestor, real)| Some(real.join(path.strip_prefix(ancestor).ok()?))) {
+        Some(resolved) => resolved,
+        None => path.to_owned(),
+    }
+}
+
+impl Host {
+    /// The mounts.
+    pub const fn mounts(&self) -> &Mounts {
+        &self.mounts
+    }
+
+    /// Resolves a group: `hooks` are its hooks, with the names they come after and where their data lies.
+    ///
+    /// # Errors
+    /// Everything that stands in the way.
+    pub fn plan(
+        &self,
+        group: &GroupSettings,
+        hooks: &[(String, Vec<String>, Vec<PathBuf>)],
+    ) -> Result<Plan, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let hooks = plan::order_hooks(hooks).unwrap_or_else(|error| {
+            problems.push(Problem::from_error(&error));
+            Vec::new()
+        });
+        let mut targets = BTreeMap::new();
+        if let FilesystemSelection::Paths(paths) = &group.filesystems {
+            for path in paths {
+                match self.named_target(path) {
+                    Ok(mount) => drop(targets.insert(mount.superblock, mount)),
+                    Err(problem) => problems.push(problem),
+                }
+            }
+        }
+        let mut outside = Vec::new();
+        for (hook, path) in hooks.iter().flat_map(|hook| hook.data.iter().map(move |path| (hook, path))) {
+            match self.data_target(group, path, &targets) {
+                Ok(mount) => drop(targets.insert(mount.superblock, mount)),
+                Err(Refusal::Outside(reason)) => {
+                    outside.push(Outside { hook: hook.name.clone(), path: path.clone(), reason });
+                }
+                Err(Refusal::Problem(problem)) => {
+                    problems.push(problem.within(format!("the data of hook {} cannot be held", hook.name)));
+                }
+            }
+        }
+        if hooks.is_empty() && targets.is_empty() && problems.is_empty() {
+            problems.push(
+                Problem::new("the group has neither a hook nor a filesystem, so there is nothing to hold")
+                    .with_hint(Some("add a hook file to /etc/quiesced/conf.d, then run `quiesced plan`")),
+            );
+        }
+        if problems.is_empty() {
+            Ok(Plan { hooks, filesystems: self.planned(&targets), outside })
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// The filesystem that a configuration names by its mount point.
+    fn named_target(&self, path: &Path) -> Result<&Mount, Problem> {
+        let mount = self.mounts.of(path).filter(|mount| mount.mount_point == path).ok_or_else(|| {
+            Problem::new(format!("{} is not a mount point", path.display()))
+                .with_hint(Some(format!("mount it, or look at `findmnt --target {}`", path.display())))
+        })?;
+        match self.rules.denial(&self.mounts, mount) {
+            Some(denial) => Err(Problem::from_error(&denial).with_hint(Some(denial.hint()))),
+            None => Ok(self.mounts.representative(mount.superblock).unwrap_or(mount)),
+        }
+    }
+
+    /// The filesystem that a hook's data lies on, if it is to be frozen.
+    fn data_target(
+        &self,
+        group: &GroupSettings,
+        path: &Path,
+        targets: &BTreeMap<Superblock, &Mount>,
+    ) -> Result<&Mount, Refusal> {
+        let mount = self.mounts.of(path).ok_or_else(|| {
+            Refusal::Problem(Problem::new(format!("no mount is known for {}", path.display())))
+        })?;
+        let listed = targets.contains_key(&mount.superblock);
+        if matches!(group.filesystems, FilesystemSelection::Paths(_)) && !listed {
+            let point = mount.mount_point.display();
+            return Err(Refusal::Outside(format!("{point} is not among the filesystems of the group")));
+        }
+        match self.rules.denial(&self.mounts, mount) {
+            Some(denial @ quiesced_topology::Denial::ReadOnly { .. }) => {
+                let problem = Problem::from_error(&denial).with_hint(Some(denial.hint()));
+                Err(Refusal::Problem(problem))
+            }
+            Some(denial) => Err(Refusal::Outside(denial.to_string())),
+            None => Ok(self.mounts.representative(mount.superblock).unwrap_or(mount)),
+        }
+    }
+
+    fn planned(&self, targets: &BTreeMap<Superblock, &Mount>) -> Vec<PlannedFilesystem> {
+        let superblocks: Vec<Superblock> = targets.keys().copied().collect();
+        let ranks = freeze_ranks(&self.mounts, &superblocks);
+        let mut planned: Vec<_> = targets
+            .values()
+            .map(|mount| PlannedFilesystem {
+                mount_point: mount.mount_point.clone(),
+                superblock: mount.superblock,
+                fs_type: mount.fs_type.clone(),
+                rank: ranks.get(&mount.superblock).copied().unwrap_or_default(),
+            })
+            .collect();
+        planned.sort_by(|a, b| (a.rank, &a.mount_point).cmp(&(b.rank, &b.mount_point)));
+        planned
+    }
+}
+
+/// Why data of a hook is not frozen.
+enum Refusal {
+    /// It is quiesced without a freeze, and the verdict says so.
+    Outside(String),
+    /// The session cannot run.
+    Problem(Problem),
+}
+
+/// Asks every hook of a runner where its data lies. Each answer is also a step of the session.
+///
+/// # Errors
+/// What every hook that is not ready said.
+pub async fn inspect(
+    runner: &mut Runner,
+    names: &[String],
+    deadline: BootTime,
+) -> (Vec<StepReport>, Result<Vec<Vec<PathBuf>>, Vec<Problem>>) {
+    (0..names.len()).for_each(|hook| runner.inspect(hook, deadline));
+    let mut data = vec![Vec::new(); names.len()];
+    let (mut steps, mut problems) = (Vec::new(), Vec::new());
+    for _ in names {
+        let done = runner.next().await;
+        let Outcome::Inspected(timed) = done.outcome else { continue };
+        let (step, found) = steps::report(Step::Inspect, &names[done.hook], timed);
+        problems.extend(step.failure.clone());
+        steps.push(step);
+        if let Some(Inspection { data_paths }) = found {
+            data[done.hook] = data_paths.into_iter().map(|data| data.path).collect();
+        }
+    }
+    (steps, if problems.is_empty() { Ok(data) } else { Err(problems) })
+}
+
+impl Surveyor {
+    /// The group of this name.
+    ///
+    /// # Errors
+    /// When there is none, with the nearest name that there is.
+    pub fn group(&self, name: &str) -> Result<&GroupSettings, Problem> {
+        self.settings.group(name).ok_or_else(|| {
+            let nearest = crate::config::nearest(name, self.settings.group.keys().map(String::as_str));
+            Problem::new(format!("there is no group {name}"))
+                .with_hint(nearest.map(|near| format!("did you mean {near}?")))
+        })
+    }
+
+    /// A runner for the hooks of a group, and their names.
+    pub fn runner(&self, group: &GroupSettings, id: ExecutionId) -> (Runner, Vec<String>) {
+        let hooks: Vec<NamedHook> = self
+            .settings
+            .hooks_of(group)
+            .map(|(name, settings)| NamedHook {
+                name: name.to_owned(),
+                hook: build(settings),
+                timeout: settings.common().timeout,
+            })
+            .collect();
+        let names = hooks.iter().map(|hook| hook.name.clone()).collect();
+        (Runner::new(SessionContext { execution_id: id, volumes: Vec::new() }, hooks), names)
+    }
+
+    /// Resolves a group whose hooks have been inspected. Looks at paths of hooks, so it may block.
+    ///
+    /// # Errors
+    /// Everything that stands in the way.
+    pub fn resolve(
+        &self,
+        group: &GroupSettings,
+        names: &[String],
+        data: Vec<Vec<PathBuf>>,
+    ) -> Result<(Host, Plan), Vec<Problem>> {
+        let host = self.host().map_err(|problem| vec![problem])?;
+        let after = self.settings.hooks_of(group).map(|(_, settings)| settings.common().after.clone());
+        let hooks: Vec<_> = names
+            .iter()
+            .cloned()
+            .zip(after)
+            .zip(data)
+            .map(|((name, after), data)| {
+                let mut data: Vec<PathBuf> = data.iter().map(|path| resolve(path)).collect();
+                data.sort();
+                data.dedup();
+                (name, after, data)
+            })
+            .collect();
+        let plan = host.plan(group, &hooks)?;
+        Ok((host, plan))
+    }
+
+    /// The whole survey of a group: what a session would hold.
+    ///
+    /// # Errors
+    /// Everything that stands in the way.
+    pub async fn survey(self: &Arc<Self>, group_name: &str) -> Result<Plan, Vec<Problem>> {
+        let group = self.group(group_name).map_err(|problem| vec![problem])?.clone();
+        let (mut runner, names) = self.runner(&group, ExecutionId::NONE);
+        let deadline = clock::now() + self.settings.agent.pre_script_budget;
+        let (_, inspected) = inspect(&mut runner, &names, deadline).await;
+        runner.close().await;
+        let data = inspected?;
+        let surveyor = Arc::clone(self);
+        blocking(move || surveyor.resolve(&group, &names, data)).await?.map(|(_, plan)| plan)
+    }
+
+    /// What a dry-run answers.
+    pub async fn dry_run(self: &Arc<Self>, group: &str) -> Reply {
+        match self.survey(group).await {
+            Ok(plan) => {
+                let mut reply = Reply::new(ExitCode::Done, "everything is ready; nothing was touched");
+                reply.plan = Some(plan);
+                reply
+            }
+            Err(problems) => {
+                let mut reply = Reply::new(ExitCode::NotReady, "preflight found something in the way");
+                reply.problems = problems;
+                reply
+            }
+        }
+    }
+}
+
+/// Does what may block on a thread of its own.
+///
+/// # Errors
+/// When the work panicked.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Vec<Problem>> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| vec![Problem::from_error(&error).within("a step of the agent was lost")])
+}

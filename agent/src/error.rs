@@ -1,0 +1,70 @@
+//! How a command tells people that it failed.
+
+use std::fmt;
+
+use quiesced_core::exit::ExitCode;
+use quiesced_core::problem::Problem;
+
+use crate::api::client::ClientError;
+use crate::config::ConfigErrors;
+
+/// Why a command failed: shown as `error:`, `caused by:` and `hint:` lines.
+#[derive(Clone, Debug)]
+pub struct CliError {
+    /// Everything that went wrong.
+    pub problems: Vec<Problem>,
+    /// A text that stands before them, for errors that bring their own form.
+    pub rendered: Option<String>,
+    /// What the process exits with.
+    pub code: u8,
+}
+
+impl CliError {
+    /// The configuration has errors.
+    pub fn config(errors: &ConfigErrors) -> Self {
+        Self { problems: Vec::new(), rendered: Some(errors.to_string()), code: 1 }
+    }
+
+    /// The daemon could not be asked.
+    pub fn client(error: &ClientError) -> Self {
+        Problem::from_error(error).with_hint(Some(error.hint())).into()
+    }
+
+    /// The same error with a code of the lifecycle manager's.
+    #[must_use]
+    pub const fn exit(mut self, code: ExitCode) -> Self {
+        self.code = code.number();
+        self
+    }
+}
+
+impl From<Problem> for CliError {
+    fn from(problem: Problem) -> Self {
+        vec![problem].into()
+    }
+}
+
+impl From<Vec<Problem>> for CliError {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self { problems, rendered: None, code: 1 }
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(rendered) = &self.rendered {
+            writeln!(f, "{}", rendered.trim_end())?;
+        }
+        self.problems.iter().try_for_each(|problem| write_problem(f, problem))
+    }
+}
+
+/// Writes a problem as people read it.
+///
+/// # Errors
+/// When the writer fails.
+pub fn write_problem(f: &mut impl fmt::Write, problem: &Problem) -> fmt::Result {
+    writeln!(f, "error: {}", problem.message)?;
+    problem.causes.iter().try_for_each(|cause| writeln!(f, "  caused by: {cause}"))?;
+    problem.hint.iter().try_for_each(|hint| writeln!(f, "  hint: {hint}"))
+}
