@@ -63,6 +63,6 @@ impl Paths {
 
     /// Where `/proc` and `/sys` are read from.
     pub fn host_root(&self) -> &Path {
-        self.simulate.as_deref().unwrap_or(Path::new("/"))
+        self.simulate.as_deref().unwrap_or_else(|| Path::new("/"))
     }
 }

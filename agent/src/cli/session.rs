@@ -14,15 +14,15 @@ use crate::paths::Paths;
 
 pub(super) async fn pre(paths: &Paths, args: &SessionArgs, json: bool) -> Result<ExitCode, CliError> {
     let reply = client::post(&paths.socket(), "/v1/sessions", &open_request(args)).await;
-    finish(reply.map_err(|error| failed(&error, Code::PreScriptFailed))?, json)
+    finish(&reply.map_err(|error| failed(&error, Code::PreScriptFailed))?, json)
 }
 
 pub(super) async fn post(paths: &Paths, args: &SessionArgs, json: bool) -> Result<ExitCode, CliError> {
     let path = format!("/v1/sessions/{}/release", args.execution_id);
     match client::post(&paths.socket(), &path, &serde_json::Value::Null).await {
-        Ok(reply) => finish(reply, json),
+        Ok(reply) => finish(&reply, json),
         Err(error) if error.is_not_running() => match without_daemon(paths, &args.execution_id) {
-            Some(reply) => finish(reply, json),
+            Some(reply) => finish(&reply, json),
             None => Err(failed(&error, Code::PostScriptFailed)),
         },
         Err(error) => Err(failed(&error, Code::PostScriptFailed)),
@@ -31,7 +31,7 @@ pub(super) async fn post(paths: &Paths, args: &SessionArgs, json: bool) -> Resul
 
 pub(super) async fn dry_run(paths: &Paths, args: &SessionArgs, json: bool) -> Result<ExitCode, CliError> {
     let reply = client::post(&paths.socket(), "/v1/dry-run", &open_request(args)).await;
-    finish(reply.map_err(|error| failed(&error, Code::NotReady))?, json)
+    finish(&reply.map_err(|error| failed(&error, Code::NotReady))?, json)
 }
 
 fn open_request(args: &SessionArgs) -> OpenRequest {
@@ -52,12 +52,12 @@ fn failed(error: &ClientError, otherwise: Code) -> CliError {
     CliError::client(error).exit(code)
 }
 
-fn finish(reply: Reply, json: bool) -> Result<ExitCode, CliError> {
+fn finish(reply: &Reply, json: bool) -> Result<ExitCode, CliError> {
     let code = ExitCode::from(reply.code);
     if json {
-        print_json(&reply)?;
+        print_json(reply)?;
     } else {
-        print!("{}", render::reply(&reply));
+        print!("{}", render::reply(reply));
     }
     Ok(code)
 }

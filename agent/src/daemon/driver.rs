@@ -140,15 +140,17 @@ impl Driver {
         if let Event::ReleaseAll { request } = event
             && self.retried.insert(request)
             && self.machine.is_idle()
-            && !self.machine.status().residue.is_empty()
+            && !self.machine.has_no_residue()
         {
             return self.retry_residue(request);
         }
         for action in self.machine.apply(clock::now(), event) {
             self.perform(action);
         }
-        if self.lingering.is_some() && self.machine.status().residue.is_empty() {
-            self.lingering.take().map(|mut window| window.finish_journal());
+        if self.machine.has_no_residue()
+            && let Some(mut window) = self.lingering.take()
+        {
+            window.finish_journal();
         }
         self.publish();
     }

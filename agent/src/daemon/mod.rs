@@ -80,7 +80,7 @@ pub async fn run(paths: &Paths) -> Result<(), CliError> {
     let (surveyor, current) = watch::channel(Arc::new(surveyor));
     let mailbox = Arc::new(Mailbox::new(sender.clone(), seen, current));
     let reload = listen_for_signals(&sender)?;
-    let notify = Notify::new();
+    let notify = Notify::start();
     let serving = tokio::spawn(server::serve(listener, Arc::clone(&mailbox)));
     notify.ready();
     tracing::info!(version = crate::VERSION, socket = %socket.display(), "ready");
@@ -101,7 +101,7 @@ pub async fn run(paths: &Paths) -> Result<(), CliError> {
         boot_id,
     };
     Driver::new(parts).run().await;
-    sd_notify_stopping();
+    notify::stopping();
     // Answers that were just given are still on their way to their clients.
     tokio::time::sleep(Duration::from_millis(50)).await;
     serving.abort();
@@ -109,12 +109,6 @@ pub async fn run(paths: &Paths) -> Result<(), CliError> {
     drop(std::fs::remove_file(&socket));
     tracing::info!("stopped with nothing held");
     Ok(())
-}
-
-fn sd_notify_stopping() {
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Stopping]) {
-        tracing::debug!(%error, "systemd cannot be told");
-    }
 }
 
 /// Makes the runtime directory, and the agent its only one.

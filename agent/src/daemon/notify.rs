@@ -19,7 +19,7 @@ impl Notify {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn new() -> Self {
+    pub fn start() -> Self {
         let watchdog = sd_notify::watchdog_enabled().map(|limit: Duration| {
             let mut interval = tokio::time::interval((limit / 2).max(Duration::from_millis(1)));
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -31,11 +31,6 @@ impl Notify {
     /// The agent takes requests.
     pub fn ready(&self) {
         send(&[NotifyState::Ready]);
-    }
-
-    /// The agent ends.
-    pub fn stopping(&self) {
-        send(&[NotifyState::Stopping]);
     }
 
     /// Tells people what the agent is doing, when that has changed.
@@ -57,6 +52,11 @@ impl Notify {
             None => std::future::pending().await,
         }
     }
+}
+
+/// The agent ends.
+pub fn stopping() {
+    send(&[NotifyState::Stopping]);
 }
 
 /// A manager that cannot be told is no reason to do anything else.

@@ -270,7 +270,7 @@ fn open(surveyor: &Surveyor, plan: &Plan) -> Result<Opened, Vec<Problem>> {
         };
         return Ok(Opened::Simulated(plan.filesystems.iter().map(target).collect()));
     }
-    let opened: Vec<_> = plan.filesystems.iter().map(|planned| open_one(planned)).collect();
+    let opened: Vec<_> = plan.filesystems.iter().map(open_one).collect();
     // The mounts are read again after everything was opened: an open directory keeps its mount.
     let mounts =
         Mounts::read(surveyor.paths.host_root()).map_err(|error| vec![Problem::from_error(&error)])?;

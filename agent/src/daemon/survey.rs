@@ -68,8 +68,9 @@ impl Surveyor {
 
     /// The directories of the SSM agent, if one is installed here.
     fn ssm_directories(&self) -> Vec<PathBuf> {
-        let is_here = |path: &&str| self.paths.host_root().join(path.trim_start_matches('/')).is_dir();
-        SSM_DIRECTORIES.iter().filter(is_here).map(|path| resolve(Path::new(path))).collect()
+        let is_here =
+            |path: &Path| self.paths.host_root().join(path.strip_prefix("/").unwrap_or(path)).is_dir();
+        SSM_DIRECTORIES.iter().map(Path::new).filter(|path| is_here(path)).map(resolve).collect()
     }
 
     fn own_paths(&self) -> Vec<OwnPath> {
@@ -88,7 +89,8 @@ impl Surveyor {
 
 /// The path without symbolic links. What does not exist yet will lie where its nearest existing ancestor does.
 fn resolve(path: &Path) -> PathBuf {
-    let existing = path.ancestors().find_map(|ancestor| Some((ancestor, std::fs::canonicalize(ancestor).ok()?)));
+    let existing =
+        path.ancestors().find_map(|ancestor| Some((ancestor, std::fs::canonicalize(ancestor).ok()?)));
     match existing.and_then(|(ancestor, real)| Some(real.join(path.strip_prefix(ancestor).ok()?))) {
         Some(resolved) => resolved,
         None => path.to_owned(),

@@ -64,6 +64,11 @@ impl Machine {
         self.running.is_none()
     }
 
+    /// Whether earlier sessions released everything.
+    pub fn has_no_residue(&self) -> bool {
+        self.residue.is_empty()
+    }
+
     /// When [`Event::Tick`] is due, at the latest.
     pub fn deadline(&self) -> Option<BootTime> {
         let running = self.running.as_ref().and_then(Running::deadline);
