@@ -50,8 +50,12 @@ impl Meter {
         }
     }
 
-    /// Writes until it is told to stop, or a write fails.
-    pub(super) fn drive<E: std::fmt::Display>(&self, mut write: impl FnMut() -> Result<(), E>) {
+    /// Writes until it is told to stop, or a write fails. The pauses between writes are no part of any stall.
+    pub(super) fn drive<E: std::fmt::Display>(
+        &self,
+        pause: Duration,
+        mut write: impl FnMut() -> Result<(), E>,
+    ) {
         while !self.stop.load(Ordering::SeqCst) {
             self.begun.store(self.now(), Ordering::SeqCst);
             let result = write();
@@ -61,6 +65,9 @@ impl Meter {
             }
             self.longest.fetch_max(self.now().saturating_sub(begun), Ordering::SeqCst);
             self.written.fetch_add(1, Ordering::SeqCst);
+            if !pause.is_zero() {
+                std::thread::sleep(pause);
+            }
         }
     }
 
@@ -102,7 +109,7 @@ mod tests {
     fn a_write_that_is_under_way_counts_as_a_stall() {
         let meter = Meter::new();
         let mut seen = Duration::ZERO;
-        meter.drive(|| {
+        meter.drive(Duration::ZERO, || {
             std::thread::sleep(Duration::from_millis(20));
             seen = meter.progress().longest_stall();
             Err("enough")
@@ -114,7 +121,7 @@ mod tests {
     #[test]
     fn a_mark_forgets_earlier_stalls() {
         let meter = Meter::new();
-        meter.drive(|| {
+        meter.drive(Duration::ZERO, || {
             std::thread::sleep(Duration::from_millis(20));
             meter.stop();
             Ok::<(), String>(())

@@ -9,11 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::meter::Meter;
 use super::pair::PairWriter;
 use super::{Pair, Progress, WriterError};
 use crate::volumes::MIB;
+
+/// Between two transactions an application does something else. Without this pause whoever polls for the write lock of
+/// the ledger would wait for a long time.
+const THINKING: Duration = Duration::from_millis(2);
 
 /// What is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +46,12 @@ impl Work {
 
     fn run(self, meter: &Meter) {
         let result = match self {
-            Self::Pair(pair) => PairWriter::open(pair).map(|mut writer| meter.drive(|| writer.write_next())),
-            Self::Stream(path) => open_stream(&path).map(|mut file| meter.drive(|| write_block(&mut file))),
+            Self::Pair(pair) => {
+                PairWriter::open(pair).map(|mut writer| meter.drive(THINKING, || writer.write_next()))
+            }
+            Self::Stream(path) => {
+                open_stream(&path).map(|mut file| meter.drive(Duration::ZERO, || write_block(&mut file)))
+            }
         };
         if let Err(error) = result {
             meter.give_up(&error.to_string());

@@ -130,3 +130,8 @@ fn both_parameters_are_used_in_the_script_and_nothing_else() {
     let found = with("- exec quiesced {{ command }} --execution-id {{executionId}}", "- ''");
     assert_eq!(found, [Violation::EmptyScript]);
 }
+
+#[test]
+fn the_document_of_the_product_keeps_the_contract() {
+    assert_eq!(validate_document(include_str!("../../../../scripts/ssm/quiesced.yaml")), []);
+}

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use quiesced_bed::claim::state;
 use quiesced_bed::volumes::{Place, freeze, sweep};
+use quiesced_bed::writers::dirty;
 use quiesced_bed::{Bed, Fs, MIB, VolumeSpec, frozen, require_root, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -46,6 +48,28 @@ fn dropping_a_bed_removes_everything_of_it_frozen_or_not() {
     assert!(frozen(&volume.mount_point).unwrap());
     drop(bed);
     assert_eq!(left_of(&directory), Vec::<String>::new());
+}
+
+#[test]
+fn a_freeze_that_is_stuck_behind_another_one_is_swept_too() {
+    if !require_root("a loop volume") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    bed.failsafe(Duration::from_secs(30)).unwrap();
+    let directory = bed.directory().to_path_buf();
+    let outer = bed.host_volume("outer", Fs::Ext4, 256 * MIB).unwrap();
+    let spec = VolumeSpec::new("inner", Fs::Ext4, 128 * MIB).place(Place::Inside(outer.mount_point.clone()));
+    let inner = bed.make(&spec).unwrap();
+    dirty(&inner.mount_point.join("file"), 20 * MIB).unwrap();
+    freeze(&outer.mount_point).unwrap();
+    let mut stuck = Command::new("fsfreeze").arg("--freeze").arg(&inner.mount_point).spawn().unwrap();
+    let pid = i32::try_from(stuck.id()).unwrap();
+    wait_until("the freeze to be stuck", LIMIT, || state(pid) == Some('D')).unwrap();
+    stuck.kill().unwrap();
+    drop(bed);
+    assert_eq!(left_of(&directory), Vec::<String>::new());
+    stuck.wait().unwrap();
 }
 
 /// Not a test by itself: what [`a_killed_test_is_swept_by_the_next_one`] kills.

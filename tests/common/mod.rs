@@ -1,0 +1,132 @@
+//! What the end-to-end tests share.
+#![allow(dead_code, unreachable_pub, reason = "each test binary is a crate that uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use quiesced_bed::agent::{Agent, AgentOptions, CliOutput};
+use serde_json::Value;
+
+/// The promise is two seconds; the rest is for a busy machine.
+pub const SOON: Duration = Duration::from_secs(6);
+
+pub fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_quiesced"))
+}
+
+pub fn start(options: AgentOptions) -> Agent {
+    Agent::start(binary(), options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+pub fn id(digit: u8) -> String {
+    format!("00000000-0000-4000-8000-{digit:012}")
+}
+
+/// A session of the default group that holds these filesystems, and no hook.
+pub fn freezing(mount_points: &[&Path]) -> String {
+    let list: Vec<String> =
+        mount_points.iter().map(|path| format!("{:?}", path.display().to_string())).collect();
+    format!("[group.default]\nfilesystems = [{}]\n", list.join(", "))
+}
+
+pub fn expect(code: i32, output: &CliOutput) {
+    assert_eq!(output.code, Some(code), "stdout:\n{}\nstderr:\n{}", output.stdout, output.stderr);
+}
+
+/// What `status` knows.
+pub fn status(agent: &Agent) -> Value {
+    let output = agent.cli(["status", "--json"]).unwrap();
+    expect(0, &output);
+    serde_json::from_str(&output.stdout).unwrap()
+}
+
+/// The report of the session that ended last.
+pub fn last(agent: &Agent) -> Value {
+    status(agent)["last"].clone()
+}
+
+pub fn is_idle(agent: &Agent) -> bool {
+    status(agent)["session"].is_null()
+}
+
+pub fn wait_until_idle(agent: &Agent) {
+    quiesced_bed::wait_until("no session is open", SOON, || is_idle(agent)).unwrap();
+}
+
+pub fn frozen(mount_point: &Path) -> bool {
+    quiesced_bed::frozen(mount_point).unwrap()
+}
+
+pub fn wait_until_thawed(mount_points: &[&Path]) {
+    quiesced_bed::wait_until("everything is thawed", SOON, || !mount_points.iter().any(|path| frozen(path)))
+        .unwrap();
+}
+
+/// Writes a script that hooks can run, and returns its path.
+pub fn script(directory: &Path, name: &str, body: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = directory.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// An exec hook that runs `quiesce` as a shell script; resuming counts in the file `resumed`.
+pub struct ExecHook {
+    directory: tempfile::TempDir,
+}
+
+impl ExecHook {
+    pub fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The configuration of a hook named `name`.
+    pub fn table(&self, name: &str, quiesce: &str, more: &str) -> String {
+        let quiesce = script(self.directory(), &format!("{name}-quiesce"), quiesce);
+        let resumed = self.directory().join("resumed");
+        let resume = format!("echo {name} >> {}", resumed.display());
+        let resume = script(self.directory(), &format!("{name}-resume"), &resume);
+        format!("[hook.{name}.exec]\nquiesce = [{quiesce:?}]\nresume = [{resume:?}]\n{more}\n")
+    }
+
+    /// How often anything was resumed.
+    pub fn resumed(&self) -> usize {
+        std::fs::read_to_string(self.directory().join("resumed")).unwrap_or_default().lines().count()
+    }
+}
+
+/// A made-up host: /data and /logs are ext4 and xfs filesystems of their own.
+pub struct Simulated {
+    directory: tempfile::TempDir,
+}
+
+impl Simulated {
+    pub fn new(faults: &Value) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let proc = directory.path().join("proc/self");
+        std::fs::create_dir_all(&proc).unwrap();
+        let mounts = "\
+            21 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n\
+            30 21 259:1 / /data rw,relatime - ext4 /dev/nvme1n1 rw\n\
+            31 21 259:2 / /logs rw,relatime - xfs /dev/nvme2n1 rw\n";
+        std::fs::write(proc.join("mountinfo"), mounts).unwrap();
+        std::fs::write(directory.path().join("proc/swaps"), "Filename\tType\tSize\tUsed\tPriority\n")
+            .unwrap();
+        std::fs::write(directory.path().join("faults.json"), faults.to_string()).unwrap();
+        Self { directory }
+    }
+
+    pub fn set_faults(&self, faults: &Value) {
+        std::fs::write(self.directory.path().join("faults.json"), faults.to_string()).unwrap();
+    }
+
+    pub fn options(&self, more: &str) -> AgentOptions {
+        let config = format!("{more}\n{}", freezing(&[Path::new("/data"), Path::new("/logs")]));
+        AgentOptions::configured(&config).variable("QUIESCED_SIMULATE", self.directory.path())
+    }
+}
