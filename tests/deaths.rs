@@ -10,7 +10,7 @@ use common::{
     wait_until_thawed,
 };
 use quiesced_bed::agent::{Agent, AgentOptions, Signal};
-use quiesced_bed::{Bed, Fs, MIB, require_root, wait_until};
+use quiesced_bed::{Bed, Fs, MIB, Volume, require_root, wait_until};
 
 /// Two volumes, a database on the first, an exec hook, and an agent that holds all of them.
 struct Scene {
@@ -18,6 +18,7 @@ struct Scene {
     agent: Agent,
     hook: ExecHook,
     mounts: [PathBuf; 2],
+    volumes: [Volume; 2],
     database: PathBuf,
     bed: Bed,
 }
@@ -25,8 +26,9 @@ struct Scene {
 impl Scene {
     fn new(more: &str) -> Self {
         let bed = Bed::new().unwrap();
-        let data = bed.host_volume("data", Fs::Ext4, 100 * MIB).unwrap().mount_point;
-        let logs = bed.host_volume("logs", Fs::Xfs, 320 * MIB).unwrap().mount_point;
+        let volumes = [("data", Fs::Ext4, 100 * MIB), ("logs", Fs::Xfs, 320 * MIB)]
+            .map(|(name, fs, size)| bed.host_volume(name, fs, size).unwrap());
+        let [data, logs] = volumes.clone().map(|volume| volume.mount_point);
         let database = data.join("ledger.db");
         let connection = rusqlite::Connection::open(&database).unwrap();
         connection.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE t (n INTEGER)").unwrap();
@@ -38,7 +40,7 @@ impl Scene {
             freezing(&[&data, &logs])
         );
         let agent = start(AgentOptions::configured(&config));
-        Self { agent, hook, mounts: [data, logs], database, bed }
+        Self { agent, hook, mounts: [data, logs], volumes, database, bed }
     }
 
     fn hold(&self, digit: u8) {
@@ -125,6 +127,31 @@ fn when_both_are_killed_recover_thaws_what_the_journal_lists_and_nothing_else() 
     let again = scene.agent.cli(["recover"]).unwrap();
     assert_eq!(again.stdout, "nothing was held\n");
     quiesced_bed::volumes::thaw(&foreign).unwrap();
+}
+
+#[test]
+fn a_frozen_filesystem_that_was_unmounted_is_not_called_released() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let mut scene = Scene::new("");
+    // Without a probe, which would sleep on the filesystem and keep it busy.
+    expect(0, &scene.agent.pre_script(&id(1)).unwrap());
+    let guardian = scene.agent.guardian().unwrap();
+    kill(guardian, Signal::SIGSTOP);
+    scene.agent.kill();
+    kill(guardian, Signal::SIGKILL);
+    let device = scene.volumes[1].device.clone();
+    let unmount = || scene.bed.unmount(&scene.mounts[1]).is_ok();
+    wait_until("the dead have let go of it", SOON, unmount).unwrap();
+    let recovered = scene.agent.cli(["recover"]).unwrap();
+    expect(1, &recovered);
+    assert!(recovered.stdout.contains("cannot be reached"), "{}", recovered.stdout);
+    assert!(!frozen(&scene.mounts[0]), "the other one is thawed all the same");
+    let mounted = std::process::Command::new("mount").args([&device, &scene.mounts[1]]).status().unwrap();
+    assert!(mounted.success());
+    expect(0, &scene.agent.cli(["recover"]).unwrap());
+    assert!(!frozen(&scene.mounts[1]));
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Releasing what an agent left behind: after its death, from its journal alone.
 //!
 //! A guardian that is still at work may be thawing, or may be inside a FIFREEZE that finishes later and leaves a
-//! frozen filesystem that nobody owns. FITHAW answers EINVAL until then. So every filesystem is tried until that
-//! process has gone, and once more afterwards.
+//! frozen filesystem that nobody owns. FITHAW answers EINVAL until then, or sleeps until the FIFREEZE is over. So every
+//! filesystem is tried, in a thread of its own, until that process has gone, and once more afterwards.
+//!
+//! A frozen filesystem that is unmounted stays frozen, and is frozen when it is mounted again. So one that cannot be
+//! reached is residue, until its device is gone.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -10,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use quiesced_core::problem::Problem;
 use quiesced_core::superblock::Superblock;
 
 use crate::clock;
@@ -60,9 +64,12 @@ pub enum Outcome {
     /// It was not frozen any more, or never had been.
     #[error("was not frozen")]
     WasNotFrozen,
-    /// It is not mounted any more; the last unmount thaws.
-    #[error("is not mounted any more")]
+    /// Its device is not there any more, and so neither is the filesystem.
+    #[error("is gone together with its device")]
     Gone,
+    /// It may be frozen: no path leads to it any more.
+    #[error("cannot be reached, so it may be left frozen ({0}); mount it again, then run `quiesced recover`")]
+    Unreachable(String),
     /// It may be frozen: a freeze or a thaw of it is still under way.
     #[error("is still being frozen or thawed, so it may be left frozen")]
     UnderWay,
@@ -76,7 +83,7 @@ impl Outcome {
     pub const fn is_released(&self) -> bool {
         match self {
             Self::Thawed | Self::WasNotFrozen | Self::Gone => true,
-            Self::UnderWay | Self::Failed(_) => false,
+            Self::Unreachable(_) | Self::UnderWay | Self::Failed(_) => false,
         }
     }
 }
@@ -109,7 +116,7 @@ pub fn recover(
                 let places = [mount_point.clone()].into_iter().chain(locate(*superblock)).collect();
                 let outcome = Outcome::UnderWay;
                 recovery.filesystems.push(Recovered { thing, mount_point: mount_point.clone(), outcome });
-                spawn(thing, places, *st_dev, record.guardian, sender.clone());
+                spawn(thing, places, (*superblock, *st_dev), record.guardian, sender.clone());
             }
         }
     }
@@ -122,23 +129,39 @@ pub fn recover(
 fn spawn(
     thing: usize,
     places: Vec<PathBuf>,
-    st_dev: u64,
+    (superblock, st_dev): (Superblock, u64),
     guardian: Option<ProcessId>,
     outcomes: mpsc::Sender<(usize, Outcome)>,
 ) {
     std::thread::spawn(move || {
-        let outcome = match places.iter().find_map(|place| open(place, st_dev)) {
-            Some(directory) => thaw_surely(&directory, guardian),
-            None => Outcome::Gone,
+        let outcome = match open_any(&places, st_dev) {
+            Ok(directory) => thaw_surely(&directory, guardian),
+            Err(_) if is_gone(superblock) => Outcome::Gone,
+            Err(reason) => Outcome::Unreachable(reason),
         };
         // Nobody listens once patience has ended; the thaw has been done all the same.
         drop(outcomes.send((thing, outcome)));
     });
 }
 
-/// Opens a place if the journaled filesystem is what shows there now.
-fn open(place: &Path, st_dev: u64) -> Option<Directory> {
-    Directory::open(place).ok().filter(|directory| directory.st_dev() == st_dev)
+/// Opens the first place where the journaled filesystem shows now, or says why there is none.
+fn open_any(places: &[PathBuf], st_dev: u64) -> Result<Directory, String> {
+    let mut reasons = Vec::new();
+    for place in places {
+        match Directory::open(place) {
+            Ok(directory) if directory.st_dev() == st_dev => return Ok(directory),
+            Ok(_) => reasons.push(format!("{} shows another filesystem", place.display())),
+            Err(error) => reasons.push(Problem::from_error(&error).to_string()),
+        }
+    }
+    reasons.dedup();
+    Err(reasons.join("; "))
+}
+
+/// Whether the block device of a filesystem has been removed. One without a device of its own (major 0, as on btrfs)
+/// cannot be told to be gone.
+fn is_gone(superblock: Superblock) -> bool {
+    superblock.major != 0 && !Path::new(&format!("/sys/dev/block/{superblock}")).exists()
 }
 
 /// Thaws a filesystem that another process may still be freezing: tries until that process has gone, and once more.

@@ -26,7 +26,8 @@ pub fn freeze(fd: BorrowedFd<'_>) -> Result<(), Errno> {
 /// Thaws the filesystem that `fd` lies on.
 ///
 /// # Errors
-/// `EINVAL` when it is not frozen, or when a freeze of it is still under way.
+/// `EINVAL` when it is not frozen, or when a freeze of it is still under way. While a FIFREEZE of it sleeps with the
+/// superblock locked (`super_lock` in fs/super.c), this call sleeps too, uninterruptibly.
 pub fn thaw(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut ignored = 0;
     // SAFETY: the descriptor is open for the whole call, and the argument points to an int that outlives it.

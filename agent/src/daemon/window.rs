@@ -349,8 +349,11 @@ impl Window {
         let took = Took { target, began, ended: clock::now() };
         let (end, why) = match outcome {
             ThawOutcome::Thawed => (FreezeEnd::Thawed, None),
-            ThawOutcome::WasNotFrozen | ThawOutcome::Gone => (FreezeEnd::NeverFrozen, None),
-            ThawOutcome::UnderWay | ThawOutcome::Failed(_) => (FreezeEnd::Residue, Some(outcome.to_string())),
+            ThawOutcome::WasNotFrozen => (FreezeEnd::NeverFrozen, None),
+            ThawOutcome::Gone
+            | ThawOutcome::Unreachable(_)
+            | ThawOutcome::UnderWay
+            | ThawOutcome::Failed(_) => (FreezeEnd::Residue, Some(outcome.to_string())),
         };
         self.settle(filesystem, took, end, why);
     }

@@ -4,7 +4,9 @@
 //! Nothing here knows the product's code: what a filesystem or a snapshot is worth is judged from outside.
 
 pub mod agent;
+pub mod bench;
 pub mod claim;
+pub mod demo;
 pub mod dlm;
 pub mod observe;
 pub mod root;

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use quiesced_bed::sweep_leftovers;
 use quiesced_bed::writers::{Pair, Work, check_pair, serve};
+use quiesced_bed::{bench, demo, sweep_leftovers};
 
 #[derive(Parser)]
 #[command(about = "Support for the tests of quiesced")]
@@ -25,6 +25,24 @@ enum Command {
     WriteStream { file: PathBuf },
     /// Says what a pair is worth, as JSON; fails unless both sides agree.
     CheckPair { ledger: PathBuf, records: PathBuf },
+    /// Shows three cycles of the lifecycle manager, without the agent and with it.
+    Demo {
+        /// The agent's binary.
+        #[arg(long)]
+        agent: PathBuf,
+        /// The SSM document.
+        #[arg(long)]
+        document: PathBuf,
+        /// Show a session on a made-up host, without root.
+        #[arg(long)]
+        simulated: bool,
+    },
+    /// Measures the agent against fsfreeze(8).
+    Bench {
+        /// The agent's binary.
+        #[arg(long)]
+        agent: PathBuf,
+    },
     /// Removes what killed tests left: processes, freezes, mounts, loop devices and files.
     Sweep,
 }
@@ -48,9 +66,18 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::CheckPair { ledger, records } => {
             let report = check_pair(&Pair { ledger, records })?;
             println!("{}", serde_json::to_string(&report)?);
-            return Ok(if report.agrees() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(code(report.agrees()));
         }
+        Command::Demo { agent, simulated: true, .. } => return Ok(code(demo::simulate(&agent)?)),
+        Command::Demo { agent, document, .. } => {
+            return Ok(code(demo::run(&agent, &std::fs::read_to_string(document)?)?));
+        }
+        Command::Bench { agent } => bench::run(&agent)?,
         Command::Sweep => sweep_leftovers()?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn code(is_well: bool) -> ExitCode {
+    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

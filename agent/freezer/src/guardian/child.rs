@@ -19,7 +19,7 @@ use quiesced_core::time::BootTime;
 
 use super::watch::Watch;
 use super::wire::{Command, LENGTH, Report};
-use super::worker::{Line, Worker};
+use super::worker::{Line, Stage, Worker};
 use crate::target::{Directory, Filesystem};
 
 /// Enough for the worker's few frames; locked in memory for each target, so it must not be the usual 2 MiB.
@@ -63,6 +63,10 @@ pub(super) fn watch(socket: OwnedFd, targets: Vec<Ranked>, lease_ends: BootTime)
             .spawn(move || own.work())
             .map_err(|_| refuse(line.socket(), Errno::EAGAIN))?;
         workers.push((worker, thread));
+    }
+    // A thread's start allocates. It is over when the thread has come as far as its own work.
+    while workers.iter().any(|(worker, _)| worker.stage() == Stage::Starting) {
+        thread::yield_now();
     }
     line.report(Report::Armed);
     Watch::new(line, timer, workers).run();

@@ -102,7 +102,6 @@ impl Watch {
         let read = recv(self.line.socket().as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT);
         match read.map(|length| Command::decode(&bytes[..length])) {
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            // The lower ranks have no order to thaw yet, and must not take this one.
             Ok(Some(Command::Freeze)) if self.thawing.is_some() => {}
             Ok(Some(Command::Freeze)) => {
                 self.freezing = true;
@@ -120,6 +119,7 @@ impl Watch {
     fn release(&mut self) {
         self.freezing = false;
         if self.thawing.is_none() {
+            self.order(Order::Halt, |_| true);
             self.thaw_rank(self.last_rank);
         }
     }

@@ -1,14 +1,15 @@
 //! One target and the thread that freezes and thaws it.
 //!
 //! ```text
-//!            Sync            Freeze            Thaw
-//!  Ready ──▶ Syncing ─▶ Synced ─▶ Freezing ─▶ Frozen ─▶ Thawing ─▶ Done
-//!    │          └─▶ NotHeld  │       └─▶ NotHeld           │
-//!    └──────────────┴────────┴──────────────┴── Thaw ──────┘ (never frozen: nothing to undo)
+//!                          Sync            Freeze            Thaw
+//!  Starting ─▶ Ready ──▶ Syncing ─▶ Synced ─▶ Freezing ─▶ Frozen ─▶ Thawing ─▶ Done
+//!                │          └─▶ NotHeld  │       └─▶ NotHeld                     ▲
+//!                └──────────────┴────────┴──────────────┴── Halt ────────────────┘ (never frozen: nothing to undo)
 //! ```
 //!
-//! Orders only ever grow (`Sync < Freeze < Thaw`), so a freeze that is ordered after a thaw is no order at all. A
-//! thread inside FIFREEZE sees the order to thaw when the ioctl returns, however late that is, and thaws at once.
+//! Orders only ever grow (`Sync < Freeze < Halt < Thaw`), so a freeze that is ordered after the way back has begun is no
+//! order at all. A thread inside FIFREEZE sees the order to thaw when the ioctl returns, however late that is, and thaws
+//! at once.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub(super) enum Order {
     Wait,
     Sync,
     Freeze,
+    /// Begin nothing more: the way back has begun, rank by rank.
+    Halt,
     Thaw,
 }
 
@@ -39,6 +42,7 @@ pub(super) enum Order {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum Stage {
+    Starting,
     Ready,
     Syncing,
     Synced,
@@ -49,7 +53,8 @@ pub(super) enum Stage {
     Done,
 }
 
-const STAGES: [Stage; 8] = [
+const STAGES: [Stage; 9] = [
+    Stage::Starting,
     Stage::Ready,
     Stage::Syncing,
     Stage::Synced,
@@ -106,7 +111,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(target: u16, rank: u16, filesystem: Arc<dyn Filesystem>, line: Arc<Line>) -> Self {
-        let (order, stage) = (AtomicU8::new(Order::Wait as u8), AtomicU8::new(Stage::Ready as u8));
+        let (order, stage) = (AtomicU8::new(Order::Wait as u8), AtomicU8::new(Stage::Starting as u8));
         Self { target, rank, filesystem, order, stage, line }
     }
 
@@ -125,13 +130,16 @@ impl Worker {
 
     /// The thread's whole life.
     pub(super) fn work(&self) {
+        self.enter(Stage::Ready);
         while self.stage() != Stage::Done {
             let order = self.order.load(Ordering::SeqCst);
             match self.stage() {
                 Stage::Ready if order == Order::Sync as u8 || order == Order::Freeze as u8 => self.sync(),
                 Stage::Synced if order == Order::Freeze as u8 => self.freeze(),
                 Stage::Frozen if order == Order::Thaw as u8 => self.thaw(),
-                _ if order == Order::Thaw as u8 => self.never_frozen(),
+                Stage::Ready | Stage::Synced | Stage::NotHeld if order >= Order::Halt as u8 => {
+                    self.never_frozen()
+                }
                 _ => thread::park(),
             }
         }
