@@ -82,7 +82,7 @@ fn compare(binary: &Path, count: usize, is_dirty: bool) -> Result<(Cost, Cost), 
     let bed = Bed::new()?;
     let mut mounts = Vec::with_capacity(count);
     for number in 0..count {
-        let size = if number == 0 { 1_024 * MIB } else { 64 * MIB };
+        let size = if number == 0 { 2_048 * MIB } else { 64 * MIB };
         mounts.push(bed.volume(&format!("v{number}"), Fs::Ext4, size)?.mount_point);
     }
     let list: Vec<String> = mounts.iter().map(|mount| format!("{mount:?}")).collect();
@@ -123,7 +123,12 @@ fn measured(
     let mut writer = Writer::process(&std::env::current_exe()?, &Work::Stream(mounts[0].join("stream")))?;
     std::thread::sleep(Duration::from_millis(300));
     if is_dirty {
-        dirty(&mounts[0].join("dirty"), DIRTY)?;
+        // A file that replaces another one is written out by ext4 when it is closed (auto_da_alloc), so it is a new one.
+        let file = mounts[0].join("dirty");
+        if file.exists() {
+            std::fs::remove_file(&file)?;
+        }
+        dirty(&file, DIRTY)?;
     }
     writer.mark()?;
     let freeze = freeze()?;

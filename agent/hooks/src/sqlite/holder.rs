@@ -1,5 +1,6 @@
 //! One database and the thread that its connection lives in: SQLite's calls block.
 
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +15,8 @@ use super::locks;
 use super::registry::{Entry, FileId};
 use crate::error::SqliteError;
 
-/// How long a checkpoint waits for readers. What they still need stays in the WAL, which is as safe.
-const CHECKPOINT_WAIT: Duration = Duration::from_millis(500);
+/// What a lock leaves of its time, so that its own error, which names the writer, comes before the step's.
+const MARGIN: Duration = Duration::from_millis(50);
 
 /// How often the lock is tried: a writer that works without pause leaves gaps of this size.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -67,7 +68,7 @@ impl Holder {
 
     /// Takes the write lock; waits for busy writers for as long as `limit`.
     pub(super) async fn lock(&self, limit: Duration) -> Result<(), SqliteError> {
-        let end = Instant::now() + limit;
+        let end = Instant::now() + limit.saturating_sub(MARGIN);
         self.send(move |held| held.lock(end)).await
     }
 
@@ -121,6 +122,8 @@ fn live(path: PathBuf, given_up: Arc<AtomicBool>, opened: Reply, orders: &mpsc::
 
 impl Held {
     fn open(path: PathBuf, given_up: Arc<AtomicBool>) -> Result<Self, SqliteError> {
+        // SQLite follows symbolic links too, and puts the WAL beside the file that it reaches.
+        let path = fs::canonicalize(&path).map_err(|source| SqliteError::Examine { path, source })?;
         let entry = Entry::new(FileId::of(&path)?);
         // Never created: a path that is mistyped must not become an empty database.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -132,14 +135,22 @@ impl Held {
     }
 
     fn checkpoint(&self) -> Result<(), SqliteError> {
+        self.write_back("PASSIVE")?;
+        self.write_back("TRUNCATE")
+    }
+
+    /// PASSIVE stands in nobody's way, so it comes first and does the bulk. TRUNCATE keeps writers out for as long as it
+    /// works or waits, so it finds little to do and waits for nobody: what a reader still needs stays in the WAL, which
+    /// is as safe (<https://www.sqlite.org/c3ref/wal_checkpoint_v2.html>).
+    fn write_back(&self, mode: &str) -> Result<(), SqliteError> {
         let failed = |source| SqliteError::Checkpoint { path: self.path.clone(), source };
-        self.connection.busy_timeout(CHECKPOINT_WAIT).map_err(failed)?;
+        self.connection.busy_timeout(Duration::ZERO).map_err(failed)?;
         // The first column tells whether a reader or writer was in the way; then less was written back.
         let busy = self
             .connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(0))
             .map_err(failed)?;
-        tracing::debug!(path = %self.path.display(), busy, "the WAL was written back");
+        tracing::debug!(path = %self.path.display(), mode, busy, "the WAL was written back");
         Ok(())
     }
 
@@ -149,7 +160,8 @@ impl Held {
         self.connection.busy_timeout(Duration::ZERO).map_err(failed)?;
         loop {
             match self.connection.execute_batch("BEGIN IMMEDIATE") {
-                Ok(()) => return self.check_file(),
+                // Asked at once too: a lock that cannot be proved now cannot be proved at the end.
+                Ok(()) => return self.verify(),
                 Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
                     if Instant::now() >= end || self.given_up.load(Ordering::SeqCst) {
                         return Err(SqliteError::Busy { path: self.path.clone(), waited: began.elapsed() });

@@ -15,7 +15,7 @@ mod holder;
 mod locks;
 mod registry;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
@@ -43,7 +43,11 @@ impl Hook for SqliteHook {
             let inspected = path.clone();
             let looked = tokio::task::spawn_blocking(move || registry::inspect(&inspected)).await;
             let real = looked.unwrap_or(Err(SqliteError::Closed { path }))?;
+            // The WAL and the journal lie beside it, which need not be the filesystem that a single mounted file is on.
+            let beside = real.parent().map(Path::to_owned);
             data_paths.push(DataPath { what: "database".to_owned(), path: real });
+            data_paths
+                .extend(beside.map(|path| DataPath { what: "write-ahead log and journal".to_owned(), path }));
         }
         Ok(Inspection { data_paths })
     }

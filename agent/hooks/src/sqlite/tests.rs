@@ -194,3 +194,95 @@ async fn the_data_lies_where_a_symbolic_link_leads() {
     let inspection = SqliteHook::new(&[link]).inspect(&step(LIMIT)).await.unwrap();
     assert_eq!(inspection.data_paths[0].path, database.path().canonicalize().unwrap());
 }
+
+#[tokio::test]
+async fn a_database_behind_a_symbolic_link_is_held_and_proved() {
+    for mode in ["wal", "delete"] {
+        let database = Database::new(mode);
+        let elsewhere = tempfile::tempdir().unwrap();
+        let link = elsewhere.path().join("link.db");
+        std::os::unix::fs::symlink(database.path(), &link).unwrap();
+        let mut hook = SqliteHook::new(&[link]);
+        hook.prepare(&step(LIMIT)).await.unwrap();
+        hook.quiesce(&step(LIMIT)).await.unwrap();
+        assert!(!insert_from_outside(&database.path()), "{mode}");
+        hook.verify(&step(LIMIT)).await.unwrap();
+        hook.resume(&step(LIMIT)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_was_dropped_on_the_shared_memory_of_a_wal_is_noticed() {
+    let database = Database::new("wal");
+    let mut hook = database.prepared().await;
+    hook.quiesce(&step(LIMIT)).await.unwrap();
+    drop(std::fs::File::open(database.path().with_extension("db-shm")).unwrap());
+    let error = hook.verify(&step(LIMIT)).await.unwrap_err();
+    assert!(matches!(error, HookError::Sqlite(SqliteError::LockGone { .. })), "{error}");
+    hook.resume(&step(LIMIT)).await.unwrap();
+}
+
+/// A filesystem of this test's own, unmounted when it is dropped.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn new() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mount = ["-t", "tmpfs", "quiesced-hooks-test"];
+        let status = std::process::Command::new("mount").args(mount).arg(directory.path()).status().ok()?;
+        status.success().then(|| Self(directory))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Lazily: a connection may still be on its way to its end.
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn the_lock_of_a_file_with_the_same_inode_number_elsewhere_proves_nothing() {
+    let (Some(one), Some(other)) = (Mounted::new(), Mounted::new()) else {
+        eprintln!("could not run: mounting a filesystem needs root");
+        return;
+    };
+    let paths = [&one, &other].map(|mounted| mounted.0.path().join("app.db"));
+    for path in &paths {
+        Connection::open(path).unwrap().execute_batch("CREATE TABLE t (n INTEGER)").unwrap();
+    }
+    let [first, second] = paths.each_ref().map(|path| path.metadata().unwrap().ino());
+    assert_eq!(first, second, "two new filesystems number their files alike");
+    let mut hook = SqliteHook::new(&paths);
+    hook.prepare(&step(LIMIT)).await.unwrap();
+    hook.quiesce(&step(LIMIT)).await.unwrap();
+    drop(std::fs::File::open(&paths[0]).unwrap());
+    assert!(insert_from_outside(&paths[0]), "the lock is really gone");
+    let error = hook.verify(&step(LIMIT)).await.unwrap_err();
+    assert!(matches!(error, HookError::Sqlite(SqliteError::LockGone { .. })), "{error}");
+    hook.resume(&step(LIMIT)).await.unwrap();
+}
+
+#[tokio::test]
+async fn prepare_does_not_keep_a_writer_waiting_for_a_reader() {
+    let database = Database::new("wal");
+    let (reader, writer) = (database.open(), database.open());
+    reader.execute_batch("INSERT INTO t VALUES (5); BEGIN").unwrap();
+    let _snapshot: i64 = reader.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+    writer.busy_timeout(Duration::ZERO).unwrap();
+    writer.execute_batch("INSERT INTO t VALUES (6)").unwrap();
+    let (done, finished) = std::sync::mpsc::channel::<()>();
+    let writing = std::thread::spawn(move || {
+        let (mut refused, mut longest) = (0, 0);
+        while finished.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            refused = if writer.execute_batch("INSERT INTO t VALUES (7)").is_ok() { 0 } else { refused + 1 };
+            longest = longest.max(refused);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        longest
+    });
+    let _hook = database.prepared().await;
+    done.send(()).unwrap();
+    let longest = writing.join().unwrap();
+    assert!(longest < 100, "refused {longest} times in a row, a millisecond apart");
+}
