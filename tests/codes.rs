@@ -1,4 +1,5 @@
 //! Every exit code and every row of the request table, through the binary, on a made-up host without root.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

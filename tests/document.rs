@@ -1,4 +1,5 @@
 //! The SSM document, run as the SSM agent runs it, under the decisions of the lifecycle manager.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! While anything is frozen the agent writes to no disk, and the guardian asks the kernel for nothing but its work.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

@@ -27,6 +27,9 @@ use crate::logging::Gate;
 /// What is told to people when there is nothing else to tell.
 const IDLE: &str = "idle";
 
+/// How long the last report may take to reach the disk when the agent stops.
+const SAVE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long an operator waits while what was left behind is tried once more.
 const RETRY_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -48,7 +51,7 @@ pub struct Parts {
     /// The reports of earlier sessions, on disk and in memory.
     pub store: Store,
     /// The reports that the store holds.
-    pub reports: Vec<SessionReport>,
+    pub reports: Arc<Vec<SessionReport>>,
     /// Holds log lines back while a window is open.
     pub gate: Gate,
     /// systemd.
@@ -72,6 +75,8 @@ pub struct Driver {
     lingering: Option<Window>,
     /// Requests for which the residue has been tried once more already.
     retried: HashSet<RequestId>,
+    /// The last report on its way to the disk.
+    saving: Option<JoinHandle<()>>,
     leaving: bool,
 }
 
@@ -101,6 +106,7 @@ impl Driver {
             window: None,
             lingering: None,
             retried: HashSet::new(),
+            saving: None,
             leaving: false,
         }
     }
@@ -115,6 +121,10 @@ impl Driver {
             }
         }
         self.parts.gate.open();
+        if let Some(saving) = self.saving.take() {
+            // A disk that does not answer must not keep the agent from stopping.
+            let _late = tokio::time::timeout(SAVE_PATIENCE, saving).await;
+        }
         // What lingers is released by whoever still works on it; the journal stays for `quiesced recover`.
         drop(self.lingering.take());
     }
@@ -281,12 +291,14 @@ impl Driver {
     fn keep(&mut self, report: SessionReport) {
         let store = self.parts.store.clone();
         let copy = report.clone();
-        self.parts.reports.push(report);
-        tokio::task::spawn_blocking(move || {
+        let reports = Arc::make_mut(&mut self.parts.reports);
+        reports.push(report);
+        reports.drain(..reports.len().saturating_sub(store::KEPT));
+        self.saving = Some(tokio::task::spawn_blocking(move || {
             if let Err(error) = store.save(&copy) {
-                tracing::error!(%error, cause = %Problem::from_error(&error), "the report is lost");
+                tracing::error!(error = %Problem::from_error(&error), "the report is lost");
             }
-        });
+        }));
     }
 
     fn reload(&mut self) {
@@ -314,9 +326,7 @@ impl Driver {
         self.parts.notify.status(line.as_deref().unwrap_or(IDLE));
         self.parts.published.send_modify(|published| {
             published.status = status;
-            if published.sessions.len() != self.parts.reports.len() {
-                published.sessions = Arc::new(self.parts.reports.clone());
-            }
+            published.sessions = Arc::clone(&self.parts.reports);
         });
     }
 }

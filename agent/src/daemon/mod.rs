@@ -18,6 +18,7 @@ pub mod survey;
 pub mod window;
 
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,10 @@ use mailbox::{Mailbox, Published};
 use notify::Notify;
 use store::Store;
 use survey::Surveyor;
+
+/// The file that this process runs, also after an upgrade has put another one in its place: a guardian of another
+/// version might speak otherwise.
+const OWN_BINARY: &str = "/proc/self/exe";
 
 /// How long the start waits for a freeze that an earlier agent left under way. Until then no session is opened.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -75,7 +80,8 @@ pub async fn run(paths: &Paths) -> Result<(), CliError> {
     })?;
     let (sender, events) = mpsc::unbounded_channel();
     let machine = Machine::new(policy(&surveyor.settings), store::past(&reports));
-    let first = Published { status: machine.status(), sessions: Arc::new(reports.clone()) };
+    let reports = Arc::new(reports);
+    let first = Published { status: machine.status(), sessions: Arc::clone(&reports) };
     let (published, seen) = watch::channel(first);
     let (surveyor, current) = watch::channel(Arc::new(surveyor));
     let mailbox = Arc::new(Mailbox::new(sender.clone(), seen, current));
@@ -84,7 +90,6 @@ pub async fn run(paths: &Paths) -> Result<(), CliError> {
     let serving = tokio::spawn(server::serve(listener, Arc::clone(&mailbox)));
     notify.ready();
     tracing::info!(version = crate::VERSION, socket = %socket.display(), "ready");
-    let program = std::env::current_exe().map_err(|error| Problem::from_error(&error))?;
     let boot_id = clock::boot_id().map_err(|error| Problem::from_error(&error))?;
     let parts = Parts {
         surveyor,
@@ -97,7 +102,7 @@ pub async fn run(paths: &Paths) -> Result<(), CliError> {
         reports,
         gate,
         notify,
-        program,
+        program: PathBuf::from(OWN_BINARY),
         boot_id,
     };
     Driver::new(parts).run().await;

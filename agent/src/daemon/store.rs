@@ -13,7 +13,7 @@ use quiesced_core::session::{Outcome, Past};
 use quiesced_core::verdict::Verdict;
 
 /// How many reports are kept: a day of one snapshot every five minutes, as the machine remembers.
-const KEPT: usize = 288;
+pub const KEPT: usize = 288;
 
 /// Why a report could not be kept.
 #[derive(Debug, thiserror::Error)]

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
@@ -102,6 +103,7 @@ impl Guardian {
     ) -> Result<Self, ArmError> {
         let (socket, theirs) = pair()?;
         let child = Process::new(program)
+            .arg0("quiesced")
             .arg("guardian")
             .env_clear()
             // glibc reserves 64 MiB for each thread that allocates, and locked memory counts what is reserved.

@@ -138,7 +138,7 @@ impl Worker {
                 Stage::Synced if order == Order::Freeze as u8 => self.freeze(),
                 Stage::Frozen if order == Order::Thaw as u8 => self.thaw(),
                 Stage::Ready | Stage::Synced | Stage::NotHeld if order >= Order::Halt as u8 => {
-                    self.never_frozen()
+                    self.never_frozen();
                 }
                 _ => thread::park(),
             }
