@@ -1,7 +1,7 @@
 //! The daemon's side of the control socket.
 //!
-//! Handlers only translate: each one sends the driver a [`Request`] and waits for its answer. A client that goes
-//! away takes its connection with it; hyper then drops the handler, and [`Gone`] tells the driver.
+//! Handlers only translate: each one sends the driver an `Ask` and waits for its answer. A client that goes
+//! away takes its connection with it; hyper then drops the handler, and the mailbox tells the driver.
 
 use std::io;
 use std::path::Path;
