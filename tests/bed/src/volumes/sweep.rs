@@ -19,6 +19,8 @@ pub const AGENTS: &str = "/dev/shm/quiesced-bed";
 /// A device that was used a moment ago is busy for a moment more.
 const ROUNDS: u32 = 150;
 const PAUSE: Duration = Duration::from_millis(20);
+/// How many rounds pass before everything is thawed once more.
+const THAW_EVERY: u32 = 25;
 
 /// Removes what killed processes left. Waits for its turn, as a bed does, so nobody may call it who has one.
 ///
@@ -56,6 +58,10 @@ pub fn sweep(bed: &Path) -> Result<(), BedError> {
         left = release_once(bed, round + 1 == ROUNDS).map_err(read)?;
         if left.is_empty() {
             break;
+        }
+        // A freeze that was stuck may complete at any time. Unmounted while frozen, it would be out of reach.
+        if round % THAW_EVERY == THAW_EVERY - 1 {
+            thaw_all(&kernel::mounts_below(bed).map_err(read)?);
         }
         std::thread::sleep(PAUSE);
     }
