@@ -32,6 +32,8 @@ struct Cost {
     thaw: Duration,
     stall: Duration,
     own: Duration,
+    /// How long all freezes took together, in units of the slowest one.
+    spread: f64,
 }
 
 /// Measures and prints.
@@ -54,6 +56,7 @@ pub fn run(binary: &Path) -> Result<(), Box<dyn Error>> {
         "stall quiesced",
         "ratio",
         "own share of the window",
+        "all freezes / slowest",
     ]);
     for count in [1, 8, 32] {
         for is_dirty in [false, true] {
@@ -71,6 +74,7 @@ pub fn run(binary: &Path) -> Result<(), Box<dyn Error>> {
                 millis(ours.stall),
                 ratio(ours.stall, plain.stall),
                 millis(ours.own),
+                format!("{:.2}", ours.spread),
             ]);
         }
     }
@@ -111,7 +115,7 @@ fn by_agent(agent: &Agent, mounts: &[PathBuf], is_dirty: bool) -> Result<Cost, B
     };
     let cost = measured(mounts, is_dirty, || script("pre-script"), || script("post-script"))?;
     let status: Value = serde_json::from_str(&agent.cli(["status", "--json"])?.stdout)?;
-    Ok(Cost { own: own_share(&status["last"]), ..cost })
+    Ok(Cost { own: own_share(&status["last"]), spread: spread(&status["last"]), ..cost })
 }
 
 fn measured(
@@ -135,7 +139,7 @@ fn measured(
     std::thread::sleep(HOLD);
     let thaw = thaw()?;
     let stall = writer.stop()?.longest_stall();
-    Ok(Cost { freeze, thaw, stall: stall.saturating_sub(HOLD), own: Duration::ZERO })
+    Ok(Cost { freeze, thaw, stall: stall.saturating_sub(HOLD), own: Duration::ZERO, spread: 0.0 })
 }
 
 /// The window without what was spent holding, in the kernel and in hooks.
@@ -152,6 +156,18 @@ fn own_share(session: &Value) -> Duration {
         own += (ended - began).saturating_sub(last.saturating_sub(first));
     }
     Duration::from_nanos(own)
+}
+
+/// Filesystems are frozen together, so all of them should take little longer than the slowest.
+fn spread(session: &Value) -> f64 {
+    let steps = session["steps"].as_array().into_iter().flatten().filter(|step| step["step"] == "freeze");
+    let spans: Vec<(u64, u64)> = steps
+        .map(|step| (step["began"].as_u64().unwrap_or(0), step["ended"].as_u64().unwrap_or(0)))
+        .collect();
+    let first = spans.iter().map(|span| span.0).min().unwrap_or(0);
+    let last = spans.iter().map(|span| span.1).max().unwrap_or(0);
+    let slowest = spans.iter().map(|span| span.1.saturating_sub(span.0)).max().unwrap_or(0);
+    Duration::from_nanos(last - first).as_secs_f64() / Duration::from_nanos(slowest.max(1)).as_secs_f64()
 }
 
 /// What the agent and its commands cost when nothing happens.

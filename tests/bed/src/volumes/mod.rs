@@ -58,14 +58,17 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// An empty bed, after what killed processes left behind has been swept. Its failsafe thaws everything after two
+    /// An empty bed, after what killed processes left behind has been swept as far as it can be. Its failsafe thaws everything after two
     /// minutes; [`Bed::failsafe`] sets another time.
     ///
     /// # Errors
-    /// When the directory cannot be made, or leftovers cannot be removed.
+    /// When the directory cannot be made.
     pub fn new() -> Result<Self, BedError> {
         let lock = Lock::take(Path::new(BEDS))?;
-        sweep::abandoned()?;
+        if let Err(error) = sweep::abandoned() {
+            // What a killed process left behind is not this bed's failure: it works elsewhere.
+            eprintln!("warning: {error}");
+        }
         let claim = Claim::new(Path::new(BEDS)).map_err(|source| BedError::claim(Path::new(BEDS), source))?;
         let bed = Self {
             claim,
