@@ -6,7 +6,7 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use common::{ExecHook, Simulated, expect, id, is_idle, last, start, status, wait_until_idle};
+use common::{ExecHook, SOON, Simulated, expect, id, is_idle, last, start, status, wait_until_idle};
 use quiesced_bed::wait_until;
 use serde_json::{Value, json};
 
@@ -132,6 +132,36 @@ fn out_of_turn_requests_are_204_and_205_and_touch_nothing() {
 }
 
 #[test]
+fn a_repeated_pre_script_is_204_when_too_little_of_the_lease_is_left() {
+    let host = Simulated::new(&json!({}));
+    let agent = start(host.options("[agent]\nlease = \"10s\"\n"));
+    expect(0, &agent.pre_script(&id(1)).unwrap());
+    let left = || status(&agent)["session"]["lease_left_ms"].as_u64().unwrap();
+    wait_until("half of the lease is over", Duration::from_secs(8), || left() < 4_900).unwrap();
+    let repeated = agent.pre_script(&id(1)).unwrap();
+    expect(204, &repeated);
+    assert!(left() < 4_900, "no new lease has begun");
+    expect(0, &agent.post_script(&id(1)).unwrap());
+}
+
+#[test]
+fn nothing_disturbs_a_session_that_is_not_held_yet() {
+    let host = Simulated::new(&json!({}));
+    let hook = ExecHook::new();
+    let agent = start(host.options(&hook.table("queue", "sleep 2", "timeout = \"6s\"")));
+    let pre = agent.start_cli(["pre-script", "--execution-id", &id(1)]).unwrap();
+    wait_until("its hooks are quiesced", SOON, || status(&agent)["session"]["phase"] == "quiescing").unwrap();
+    expect(205, &agent.post_script(&id(1)).unwrap());
+    expect(204, &agent.pre_script(&id(1)).unwrap());
+    expect(204, &agent.pre_script(&id(2)).unwrap());
+    expect(205, &agent.post_script(&id(2)).unwrap());
+    expect(0, &agent.cli(["dry-run"]).unwrap());
+    assert_eq!(status(&agent)["session"]["phase"], "quiescing", "all of that came in time");
+    expect(0, &pre.wait().unwrap());
+    expect(0, &agent.post_script(&id(1)).unwrap());
+}
+
+#[test]
 fn replace_releases_the_running_session_and_its_post_is_203() {
     let host = Simulated::new(&json!({}));
     let agent = start(host.options("[agent]\non_conflict = \"replace\"\n"));
@@ -187,7 +217,8 @@ fn an_agent_that_does_not_run_is_206_and_203_for_a_session_that_it_lost() {
     agent.kill();
     let pre = agent.pre_script(&id(2)).unwrap();
     expect(206, &pre);
-    assert!(pre.stderr.contains("error: ") && pre.stderr.contains("hint: "), "{}", pre.stderr);
+    let starts: Vec<&str> = pre.stderr.lines().filter_map(|line| line.split(": ").next()).collect();
+    assert_eq!(starts, ["error", "  caused by", "  hint"], "{}", pre.stderr);
     expect(206, &agent.cli(["dry-run"]).unwrap());
     expect(203, &agent.post_script(&id(1)).unwrap());
     expect(206, &agent.post_script(&id(2)).unwrap());
@@ -211,13 +242,17 @@ fn an_execution_id_of_another_form_is_refused() {
 fn every_answer_fits_into_what_ssm_shows_whatever_hooks_print() {
     let host = Simulated::new(&json!({}));
     let hook = ExecHook::new();
-    let noisy = "i=0; while [ $i -lt 2000 ]; do echo \"line $i of a very talkative command\" >&2; i=$((i+1)); done; exit 1";
-    let agent = start(host.options(&hook.table("queue", noisy, "")));
+    let noisy = "i=0; while [ $i -lt 2000 ]; do printf '%0300d\\n' $i >&2; i=$((i+1)); done; exit 1";
+    let hooks: String = (0..12).map(|n| hook.table(&format!("queue-{n}"), noisy, "")).collect();
+    let agent = start(host.options(&hooks));
     let pre = agent.pre_script(&id(1)).unwrap();
     expect(201, &pre);
-    let essentials: String = pre.stdout.chars().take(2_500).collect();
-    assert!(essentials.lines().next().unwrap().contains("201"), "{essentials}");
-    assert!(essentials.contains("hook queue could not quiesce"), "{essentials}");
+    assert!(pre.stdout.chars().count() <= 2_500, "{} characters", pre.stdout.chars().count());
+    assert!(pre.stdout.lines().next().unwrap().contains("201"), "{}", pre.stdout);
+    assert!(pre.stdout.contains("could not quiesce"), "{}", pre.stdout);
+    assert!(pre.stdout.ends_with("the rest is shown by: quiesced status\n"), "{}", pre.stdout);
+    let status = agent.cli(["status"]).unwrap().stdout;
+    assert!((0..12).all(|n| status.contains(&format!("queue-{n} "))), "{status}");
 }
 
 #[test]
@@ -246,6 +281,26 @@ fn every_command_speaks_json() {
     expect(1, &refused);
     let parsed: Value = serde_json::from_str(&refused.stdout).unwrap();
     assert!(parsed["problems"][0]["hint"].as_str().unwrap().contains("thaw --all"));
+}
+
+#[test]
+fn json_stays_json_when_there_is_no_agent() {
+    let host = Simulated::new(&json!({}));
+    let mut agent = start(host.options(""));
+    agent.kill();
+    let mut parsed = |code, command: &[&str]| -> Value {
+        let output = agent.cli(command.iter().copied().chain(["--json"])).unwrap();
+        expect(code, &output);
+        serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{command:?}: {}", output.stdout))
+    };
+    for command in ["pre-script", "post-script", "dry-run"] {
+        assert_eq!(parsed(206, &[command])["code"], 206);
+    }
+    assert_eq!(parsed(1, &["status"])["code"], 1);
+    let nowhere = agent.directory().join("nowhere").display().to_string();
+    for command in [&["recover"][..], &["thaw", "--all"], &["recover", "--runtime-dir", &nowhere]] {
+        assert_eq!(parsed(0, command)["things"], json!([]));
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use common::{
     ExecHook, SOON, expect, freezing, frozen, id, is_idle, last, start, status, wait_until_idle,
     wait_until_thawed,
 };
-use quiesced_bed::agent::{Agent, AgentOptions, Signal};
+use quiesced_bed::agent::{Agent, AgentOptions, RunningCli, Signal};
 use quiesced_bed::{Bed, Fs, MIB, Volume, require_root, wait_until};
 
 /// Two volumes, a database on the first, an exec hook, and an agent that holds all of them.
@@ -47,6 +47,22 @@ impl Scene {
     fn hold(&self, digit: u8) {
         expect(0, &self.agent.pre_script(&id(digit)).unwrap());
         assert!(self.mounts.iter().all(|mount| frozen(mount)), "pre-script claims what is not so");
+    }
+
+    /// Makes the idle agent read one more file.
+    fn reconfigure(&self, text: &str) {
+        self.agent.write_fragment("60-more.toml", text).unwrap();
+        self.agent.signal(Signal::SIGHUP);
+        let read = || self.agent.log().contains("was read again");
+        wait_until("the configuration is read again", SOON, read).unwrap();
+    }
+
+    /// A pre-script that is under way: its hooks are being quiesced.
+    fn start_pre(&self, digit: u8) -> RunningCli {
+        let pre = self.agent.start_cli(["pre-script", "--execution-id", &id(digit)]).unwrap();
+        let quiescing = || status(&self.agent)["session"]["phase"] == "quiescing";
+        wait_until("its hooks are being quiesced", SOON, quiescing).unwrap();
+        pre
     }
 
     fn wait_until_thawed(&self) {
@@ -231,19 +247,41 @@ fn sigterm_releases_everything_and_then_ends_the_agent_with_0() {
 }
 
 #[test]
+fn sigterm_in_the_middle_of_a_pre_script_unwinds_it_and_it_has_failed() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let mut scene = Scene::new("");
+    scene.reconfigure(&scene.hook.table("queue", "sleep 4", ""));
+    let pre = scene.start_pre(1);
+    scene.agent.signal(Signal::SIGTERM);
+    expect(201, &pre.wait().unwrap());
+    assert_eq!(scene.agent.wait_exit(SOON).expect("it ends").code(), Some(0));
+    assert_eq!(scene.hook.resumed(), 1);
+    scene.assert_unlocked();
+}
+
+#[test]
+fn a_configuration_with_errors_changes_nothing() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let scene = Scene::new("");
+    scene.agent.write_fragment("60-typo.toml", "[agent]\nleese = \"5s\"\n").unwrap();
+    scene.agent.signal(Signal::SIGHUP);
+    wait_until("it is refused", SOON, || scene.agent.log().contains("stays in force")).unwrap();
+    scene.hold(1);
+    expect(0, &scene.agent.post_script(&id(1)).unwrap());
+}
+
+#[test]
 fn a_client_that_is_killed_has_given_up_and_its_pre_script_unwinds() {
     if !require_root("a freeze") {
         return;
     }
     let scene = Scene::new("");
-    let slow = scene.hook.table("queue", "sleep 4", "");
-    scene.agent.write_fragment("60-slow.toml", &slow).unwrap();
-    scene.agent.signal(Signal::SIGHUP);
-    wait_until("the configuration is read again", SOON, || scene.agent.log().contains("read again")).unwrap();
-    let pre = scene.agent.start_cli(["pre-script", "--execution-id", &id(1)]).unwrap();
-    wait_until("its hooks are quiesced", SOON, || status(&scene.agent)["session"]["phase"] == "quiescing")
-        .unwrap();
-    pre.kill();
+    scene.reconfigure(&scene.hook.table("queue", "sleep 4", ""));
+    scene.start_pre(1).kill();
     wait_until_idle(&scene.agent);
     assert_eq!(scene.hook.resumed(), 1);
     assert_eq!(last(&scene.agent)["ending"], "client-gone");

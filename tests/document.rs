@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::{ExecHook, SOON, Simulated, expect, frozen, id, is_idle, last, start, status, wait_until_idle};
-use quiesced_bed::agent::{Agent, AgentOptions};
+use quiesced_bed::agent::{Agent, AgentOptions, Signal};
 use quiesced_bed::dlm::{
-    Document, Policy, RetryId, Ssm, SsmDelivery, Status, Tag, run_cycle, validate_document,
+    Document, Edge, Faults, Policy, RetryId, Ssm, SsmDelivery, Status, Tag, run_cycle, validate_document,
 };
 use quiesced_bed::{Bed, Fs, MIB, require_root, wait_until};
 use serde_json::json;
@@ -97,6 +97,8 @@ fn a_script_that_ssm_kills_has_given_up_and_its_session_unwinds() {
     assert_eq!(hook.resumed(), 1);
 }
 
+const SHORT_LEASE: &str = "[agent]\nlease = \"5s\"\npre_script_budget = \"4s\"\n";
+
 /// An agent that holds two real volumes and a hook.
 struct Scene {
     agent: Agent,
@@ -114,6 +116,14 @@ impl Scene {
         let table = hook.table("queue", quiesce, &format!("data = [{data:?}, {logs:?}]"));
         let agent = start(AgentOptions::configured(&table));
         Self { agent, hook, mounts: [data, logs], _bed: bed }
+    }
+
+    /// Makes the idle agent read one more file.
+    fn reconfigure(&self, text: &str) {
+        self.agent.write_fragment("60-more.toml", text).unwrap();
+        self.agent.signal(Signal::SIGHUP);
+        let read = || self.agent.log().contains("was read again");
+        wait_until("the configuration is read again", SOON, read).unwrap();
     }
 
     fn delivery(&self) -> SsmDelivery {
@@ -169,20 +179,96 @@ fn when_pre_fails_for_good_the_fallback_finds_nothing_held() {
 }
 
 #[test]
+fn a_pre_script_that_takes_too_long_is_answered_before_the_lifecycle_manager_walks_away() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let scene = Scene::new("sleep 30");
+    scene.reconfigure("[agent]\npre_script_budget = \"2s\"\n");
+    let cycle = run_cycle(&Policy::default(), &mut scene.delivery(), || scene.look());
+    assert_eq!(cycle.pre[0].invocation.as_ref().map(|done| done.code), Some(201));
+    assert_eq!((cycle.pre_tag, cycle.post_tag), (Some(Tag::Failed), None));
+    assert_eq!(cycle.snapshot, Some(false));
+    wait_until_idle(&scene.agent);
+    assert_eq!(scene.hook.resumed(), 1);
+}
+
+#[test]
+fn scripts_that_are_delivered_twice_change_nothing() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let scene = Scene::new("exit 0");
+    let mut delivery = scene.delivery();
+    delivery.set_faults(Faults { duplicate: Some(Duration::from_millis(200)), ..Faults::default() });
+    let cycle = run_cycle(&Policy::default(), &mut delivery, || {
+        // The second pre-script must come while the session is held.
+        std::thread::sleep(Duration::from_secs(3));
+        scene.look()
+    });
+    assert_eq!((cycle.pre_tag, cycle.post_tag), (Some(Tag::Success), Some(Tag::Success)));
+    assert_eq!(cycle.snapshot, Some(true));
+    for edge in [Edge::Pre, Edge::Post] {
+        let (which, duplicate) = delivery.unseen(SOON).expect("it was delivered twice");
+        assert_eq!((which, duplicate.code), (edge, 0));
+    }
+    assert!(is_idle(&scene.agent) && !scene.look().unwrap());
+    assert_eq!(scene.hook.resumed(), 1);
+}
+
+#[test]
+fn a_post_script_whose_answer_was_lost_is_repeated_and_answered_the_same() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let scene = Scene::new("exit 0");
+    let mut delivery = scene.delivery();
+    // The answer to the first one comes when nobody waits for it any more.
+    delivery.set_faults(Faults { post_delay: Duration::from_secs(3), ..Faults::default() });
+    let policy = Policy {
+        execution_timeout: Duration::from_millis(2_500),
+        maximum_retry_count: 1,
+        ..Policy::default()
+    };
+    let cycle = run_cycle(&policy, &mut delivery, || scene.look());
+    assert_eq!((cycle.post.len(), cycle.post_tag), (2, Some(Tag::Failed)));
+    for _ in 0..2 {
+        let (edge, answer) = delivery.unseen(SOON).expect("both were run all the same");
+        assert_eq!((edge, answer.code), (Edge::Post, 0));
+    }
+    assert!(!scene.look().unwrap());
+    assert_eq!(scene.hook.resumed(), 1);
+}
+
+#[test]
+fn a_snapshot_that_outlasts_the_lease_is_tagged_as_failed() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let scene = Scene::new("exit 0");
+    scene.reconfigure(SHORT_LEASE);
+    let policy = Policy { maximum_retry_count: 1, ..Policy::default() };
+    let cycle = run_cycle(&policy, &mut scene.delivery(), || {
+        let was_held = scene.look();
+        wait_until("the lease has ended", 2 * SOON, || is_idle(&scene.agent)).unwrap();
+        was_held
+    });
+    assert_eq!((cycle.snapshot, cycle.pre_tag), (Some(true), Some(Tag::Success)));
+    assert_eq!(cycle.post_tag, Some(Tag::Failed));
+    let codes: Vec<_> = cycle.post.iter().filter_map(|post| Some(post.invocation.as_ref()?.code)).collect();
+    assert_eq!(codes, [203, 203]);
+}
+
+#[test]
 fn a_post_script_that_is_lost_leaves_nothing_frozen_beyond_the_lease() {
     if !require_root("a freeze") {
         return;
     }
     let scene = Scene::new("exit 0");
-    scene
-        .agent
-        .write_fragment("60-lease.toml", "[agent]\nlease = \"5s\"\npre_script_budget = \"4s\"\n")
-        .unwrap();
-    scene.agent.signal(quiesced_bed::agent::Signal::SIGHUP);
-    wait_until("the configuration is read again", SOON, || scene.agent.log().contains("read again")).unwrap();
+    scene.reconfigure(SHORT_LEASE);
     expect(0, &scene.agent.pre_script(&id(1)).unwrap());
     assert!(status(&scene.agent)["session"]["lease_left_ms"].as_u64().unwrap() <= 5_000);
-    wait_until("the lease has ended", Duration::from_secs(10), || is_idle(&scene.agent)).unwrap();
+    wait_until("the lease has ended", 2 * SOON, || is_idle(&scene.agent)).unwrap();
     assert!(!scene.look().unwrap());
     assert_eq!(run(&ssm_of(&scene.agent), "post-script", &id(1)).0, 203);
 }

@@ -30,26 +30,33 @@ fn session(config: &str, held: &[&Path]) -> Value {
 }
 
 #[test]
-fn a_mount_with_a_space_in_its_name_is_frozen() {
+fn a_mount_whose_name_the_kernel_must_escape_is_frozen() {
     if !require_root("a freeze") {
         return;
     }
     let bed = Bed::new().unwrap();
-    let volume = bed.host_volume("two words", Fs::Ext4, 64 * MIB).unwrap();
-    let report = session(&freezing(&[&volume.mount_point]), &[&volume.mount_point]);
-    assert_eq!(frozen_in_order(&report), [volume.mount_point.display().to_string()]);
+    for name in ["two words", r"not\040escaped", "tab\tand\nline"] {
+        let volume = bed.host_volume(name, Fs::Ext4, 64 * MIB).unwrap();
+        let report = session(&freezing(&[&volume.mount_point]), &[&volume.mount_point]);
+        assert_eq!(frozen_in_order(&report), [volume.mount_point.display().to_string()]);
+    }
 }
 
 #[test]
-fn a_filesystem_that_is_mounted_twice_is_frozen_once() {
+fn a_filesystem_that_is_mounted_several_times_is_frozen_once() {
     if !require_root("a freeze") {
         return;
     }
     let bed = Bed::new().unwrap();
-    let volume = bed.host_volume("data", Fs::Ext4, 64 * MIB).unwrap();
-    let second = bed.bind(&volume.mount_point, "again").unwrap();
-    let report = session(&freezing(&[&volume.mount_point, &second]), &[&volume.mount_point, &second]);
-    assert_eq!(frozen_in_order(&report).len(), 1);
+    let first = bed.host_volume("data", Fs::Ext4, 64 * MIB).unwrap().mount_point;
+    let second = bed.bind(&first, "again").unwrap();
+    std::fs::create_dir(first.join("folder")).unwrap();
+    let part = bed.bind(&first.join("folder"), "part").unwrap();
+    for named in [&[&first, &second, &part][..], &[&part]] {
+        let named: Vec<&Path> = named.iter().map(|path| path.as_path()).collect();
+        let report = session(&freezing(&named), &[&first, &second, &part]);
+        assert_eq!(frozen_in_order(&report).len(), 1);
+    }
 }
 
 #[test]
@@ -132,13 +139,33 @@ fn data_where_nothing_can_be_frozen_is_quiesced_and_the_verdict_says_so() {
         return;
     }
     let bed = Bed::new().unwrap();
+    let base = bed.host_volume("base", Fs::Ext4, 64 * MIB).unwrap().mount_point;
+    for (place, kind) in
+        [(bed.tmpfs("memory").unwrap(), "tmpfs"), (bed.overlay(&base, "layers").unwrap(), "overlay")]
+    {
+        let hook = ExecHook::new();
+        let report = session(&hook.table("queue", "exit 0", &format!("data = [{place:?}]")), &[]);
+        assert_eq!(report["verdict"], "crash-consistent");
+        assert!(frozen_in_order(&report).is_empty());
+        let reasons = report["reasons"].to_string();
+        assert!(reasons.contains("hook queue stores") && reasons.contains(kind), "{reasons}");
+        assert_eq!(hook.resumed(), 1);
+    }
+}
+
+#[test]
+fn what_lies_outside_does_not_keep_the_rest_from_being_frozen() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    let volume = bed.host_volume("data", Fs::Ext4, 64 * MIB).unwrap().mount_point;
     let tmpfs = bed.tmpfs("memory").unwrap();
     let hook = ExecHook::new();
-    let report = session(&hook.table("queue", "exit 0", &format!("data = [{tmpfs:?}]")), &[]);
-    assert_eq!(report["verdict"], "crash-consistent");
-    let reasons = report["reasons"].to_string();
-    assert!(reasons.contains("hook queue stores") && reasons.contains("tmpfs"), "{reasons}");
-    assert_eq!(hook.resumed(), 1);
+    let report =
+        session(&hook.table("queue", "exit 0", &format!("data = [{volume:?}, {tmpfs:?}]")), &[&volume]);
+    assert_eq!(frozen_in_order(&report), [volume.display().to_string()]);
+    assert_ne!(report["verdict"], "application-consistent");
 }
 
 #[test]
@@ -147,16 +174,32 @@ fn subvolumes_of_one_btrfs_are_one_filesystem() {
         return;
     }
     let bed = Bed::new().unwrap();
-    let volume = bed.host_volume("pool", Fs::Btrfs, 256 * MIB).unwrap().mount_point;
-    let tool = |arguments: &[&str]| {
-        let status =
-            std::process::Command::new("btrfs").args(arguments).stdout(std::process::Stdio::null()).status();
-        assert!(status.unwrap().success());
-    };
-    let (first, second) = (volume.join("first"), volume.join("second"));
-    tool(&["subvolume", "create", first.to_str().unwrap()]);
-    tool(&["subvolume", "create", second.to_str().unwrap()]);
-    let mounts = [bed.bind(&first, "first").unwrap(), bed.bind(&second, "second").unwrap()];
-    let report = session(&freezing(&[&mounts[0], &mounts[1]]), &[&mounts[0], &mounts[1], &volume]);
+    let volume = bed.host_volume("pool", Fs::Btrfs, 256 * MIB).unwrap();
+    let mounts = ["first", "second"].map(|name| {
+        let mount_point = bed.mount_point(name);
+        std::fs::create_dir(&mount_point).unwrap();
+        run("btrfs", &[Path::new("subvolume"), Path::new("create"), &volume.mount_point.join(name)]);
+        let options = format!("subvol={name}");
+        run("mount", &[Path::new("-o"), Path::new(&options), &volume.device, &mount_point]);
+        mount_point
+    });
+    // Every subvolume has an st_dev of its own, which is none of the table of mounts.
+    assert_ne!(device(&mounts[0]), device(&mounts[1]));
+    let held = [&*mounts[0], &*mounts[1], &*volume.mount_point];
+    assert_eq!(frozen_in_order(&session(&freezing(&held[..2]), &held)).len(), 1);
+
+    let hook = ExecHook::new();
+    let data = format!("data = [{:?}, {:?}]", mounts[0], volume.mount_point.join("second"));
+    let report = session(&hook.table("queue", "exit 0", &data), &held);
     assert_eq!(frozen_in_order(&report).len(), 1);
+    assert_eq!(report["verdict"], "application-consistent");
+}
+
+fn device(path: &Path) -> u64 {
+    std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(path).unwrap())
+}
+
+fn run(program: &str, arguments: &[&Path]) {
+    let output = std::process::Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -124,21 +125,37 @@ fn a_filesystem_that_is_hidden_after_it_was_opened_is_frozen_all_the_same() {
     }
     // A lazy unmount hides it: what the path leads to now is the parent, which must not be frozen.
     let scene = Scene::new("umount --lazy \"$(cat \"${0%/*}/logs\")\"", "");
+    let filesystem = std::fs::metadata(scene.logs()).unwrap().dev();
     std::fs::write(scene.hook.directory().join("logs"), scene.logs().display().to_string()).unwrap();
     expect(0, &scene.agent.pre_script(&id(1)).unwrap());
     assert!(!frozen(scene.logs()), "the parent shows through, and it is not ours");
     assert!(frozen(scene.data()));
+    let hidden = opened_by(scene.agent.guardian().unwrap(), filesystem);
+    assert!(frozen(&hidden), "no path leads to it any more, and it was planned");
     expect(0, &scene.agent.post_script(&id(1)).unwrap());
+    scene.assert_released();
+}
+
+/// A way through /proc to the directory of a filesystem that a process has open.
+fn opened_by(pid: i32, filesystem: u64) -> PathBuf {
+    let opened = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let mut opened = opened.map(|entry| entry.unwrap().path());
+    let is_it = |path: &PathBuf| {
+        std::fs::metadata(path).is_ok_and(|found| found.is_dir() && found.dev() == filesystem)
+    };
+    opened.find(is_it).expect("the process has it open")
 }
 
 /// Hooks that misbehave, each in its own way; what they leave running ends by itself.
-const BAD_HOOKS: [(&str, &str); 6] = [
+const BAD_HOOKS: [(&str, &str); 8] = [
     ("fails", "exit 3"),
     ("hangs", "sleep 20"),
     ("ignores SIGTERM", "trap '' TERM; i=0; while [ $i -lt 20 ]; do sleep 1; i=$((i+1)); done"),
     ("floods its output", "head -c 100000000 /dev/zero; exit 1"),
-    ("exits with 0 after its timeout", "trap '' TERM; sleep 3; exit 0"),
+    ("exits with 0 after its timeout", "trap 'exit 0' TERM; while :; do sleep 0.05; done"),
     ("kills itself", "kill -9 $$"),
+    ("fails and leaves a child behind", "sleep 20 & exit 1"),
+    ("hangs in a child that has left its group", "setsid sleep 20"),
 ];
 
 #[test]
@@ -155,6 +172,33 @@ fn a_hook_that_misbehaves_is_201_and_its_resume_is_run() {
         assert!(pre.stdout.contains("hook queue could not quiesce"), "{what}: {}", pre.stdout);
         assert!(status(&scene.agent)["residue"].as_array().unwrap().is_empty(), "{what}");
     }
+}
+
+#[test]
+fn a_hook_that_leaves_a_child_with_its_output_holds_nothing_up() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let scene = Scene::new("sleep 20 & exit 0", "");
+    let pre = scene.agent.pre_script(&id(1)).unwrap();
+    expect(0, &pre);
+    assert!(pre.took < Duration::from_secs(10), "it was waited for");
+    expect(0, &scene.agent.post_script(&id(1)).unwrap());
+    scene.assert_released();
+    assert_eq!(scene.hook.resumed(), 1);
+}
+
+#[test]
+fn a_target_that_somebody_freezes_after_it_was_planned_is_204_too() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let scene = Scene::new("fsfreeze --freeze \"$(cat \"${0%/*}/logs\")\"", "");
+    std::fs::write(scene.hook.directory().join("logs"), scene.logs().display().to_string()).unwrap();
+    expect(204, &scene.agent.pre_script(&id(1)).unwrap());
+    wait_until_idle(&scene.agent);
+    assert!(!frozen(scene.data()) && frozen(scene.logs()), "only ours is thawed");
+    assert_eq!(scene.hook.resumed(), 1);
 }
 
 #[test]

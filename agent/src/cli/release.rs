@@ -9,7 +9,7 @@ use quiesced_freezer::lock::RuntimeLock;
 use super::{print_json, render};
 use crate::api::client;
 use crate::api::wire::Reply;
-use crate::daemon::recovery;
+use crate::daemon::recovery::{self, Recovered};
 use crate::error::CliError;
 use crate::paths::Paths;
 
@@ -47,8 +47,7 @@ pub(super) async fn thaw_all(paths: &Paths, json: bool) -> Result<ExitCode, CliE
 
 pub(super) async fn recover(paths: &Paths, json: bool) -> Result<ExitCode, CliError> {
     if !paths.runtime_dir.exists() {
-        println!("nothing was held: there is no {}", paths.runtime_dir.display());
-        return Ok(ExitCode::SUCCESS);
+        return show(&Recovered::default(), json);
     }
     let lock = RuntimeLock::try_take(&paths.runtime_dir).map_err(|error| {
         Problem::from_error(&error).within(format!("{} cannot be locked", paths.runtime_dir.display()))
@@ -62,11 +61,14 @@ pub(super) async fn recover(paths: &Paths, json: bool) -> Result<ExitCode, CliEr
 }
 
 async fn from_journal(paths: &Paths, patience: Duration, json: bool) -> Result<ExitCode, CliError> {
-    let recovered = recovery::recover(paths, patience).await?;
+    show(&recovery::recover(paths, patience).await?, json)
+}
+
+fn show(recovered: &Recovered, json: bool) -> Result<ExitCode, CliError> {
     if json {
-        print_json(&recovered)?;
+        print_json(recovered)?;
     } else {
-        print!("{}", render::recovered(&recovered));
+        print!("{}", render::recovered(recovered));
     }
     Ok(if recovered.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -12,8 +12,11 @@ use crate::api::wire::{Reply, StatusReply};
 use crate::daemon::recovery::Recovered;
 use crate::error::write_problem;
 
-/// What fits into the output that SSM shows, with room for the first line.
+/// More would hide the timeline.
 const MOST_PROBLEMS: usize = 8;
+
+/// How many characters of a command's output SSM shows where it lists the commands of an instance.
+const SHOWN_BY_SSM: usize = 2_500;
 
 /// Writing to a `String` does not fail.
 macro_rules! line {
@@ -48,7 +51,17 @@ pub(super) fn reply(reply: &Reply) -> String {
         line!(text, "{}", extent(plan));
         text.push_str(&outside(plan));
     }
-    text
+    let everything = if reply.report.is_some() { "quiesced status" } else { "quiesced check" };
+    fitted(text, &format!("…\nthe rest is shown by: {everything}\n"))
+}
+
+/// Cuts a text to what SSM shows, and ends it with where to find the rest: SSM itself does not say that it has cut.
+fn fitted(text: String, rest: &str) -> String {
+    if text.chars().count() <= SHOWN_BY_SSM {
+        return text;
+    }
+    let kept = SHOWN_BY_SSM - rest.chars().count();
+    text.chars().take(kept).chain(rest.chars()).collect()
 }
 
 pub(super) fn status(status: &StatusReply) -> String {

@@ -62,6 +62,9 @@ struct Held {
     name: String,
     filesystem: Arc<dyn Filesystem>,
     state: State,
+    /// What the guardian found thawed while the agent was thawing it as well; only the agent's own thaw can tell
+    /// which of them, or whether somebody else, had been first.
+    found_thawed: Option<Took>,
 }
 
 /// Everything that one session holds.
@@ -96,7 +99,7 @@ impl Window {
     ) -> std::io::Result<Self> {
         let process = guardian.process();
         let names = plan.filesystems.iter().map(|planned| planned.mount_point.display().to_string());
-        let held = |(name, filesystem)| Held { name, filesystem, state: State::Open };
+        let held = |(name, filesystem)| Held { name, filesystem, state: State::Open, found_thawed: None };
         #[expect(
             deprecated,
             reason = "its successor is unsafe; a guardian owns its socket until it is dropped"
@@ -277,6 +280,16 @@ impl Window {
     }
 
     fn thawed(&mut self, took: Took, end: ThawEnd) {
+        if end == ThawEnd::ThawedByOther && matches!(self.patience, Some((_, true))) {
+            if let Some(held) = self.filesystems.get_mut(usize::from(took.target)) {
+                held.found_thawed = Some(took);
+            }
+            return;
+        }
+        self.take_thaw(took, end);
+    }
+
+    fn take_thaw(&mut self, took: Took, end: ThawEnd) {
         let (end, why) = match end {
             ThawEnd::Thawed => (FreezeEnd::Thawed, None),
             ThawEnd::NeverFrozen => (FreezeEnd::NeverFrozen, None),
@@ -379,6 +392,10 @@ impl Window {
     fn give_up(&mut self) {
         let now = clock::now();
         for filesystem in 0..self.filesystems.len() {
+            if let Some(took) = self.filesystems[filesystem].found_thawed {
+                // Had it been the agent, its thaw would have returned long ago.
+                self.take_thaw(took, ThawEnd::ThawedByOther);
+            }
             if self.filesystems[filesystem].state == State::Open {
                 let target = u16::try_from(filesystem).unwrap_or(u16::MAX);
                 let why =
