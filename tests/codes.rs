@@ -288,7 +288,7 @@ fn json_stays_json_when_there_is_no_agent() {
     let host = Simulated::new(&json!({}));
     let mut agent = start(host.options(""));
     agent.kill();
-    let mut parsed = |code, command: &[&str]| -> Value {
+    let parsed = |code, command: &[&str]| -> Value {
         let output = agent.cli(command.iter().copied().chain(["--json"])).unwrap();
         expect(code, &output);
         serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{command:?}: {}", output.stdout))
