@@ -21,6 +21,8 @@ const ROUNDS: u32 = 150;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How many rounds pass before everything is thawed once more.
 const THAW_EVERY: u32 = 25;
+/// What is still attached in this round is not just busy: something hidden may hold it. After a thaw of what is seen.
+const HIDDEN: u32 = 2 * THAW_EVERY;
 
 /// Removes what killed processes left. Waits for its turn, as a bed does, so nobody may call it who has one.
 ///
@@ -55,13 +57,16 @@ pub fn sweep(bed: &Path) -> Result<(), BedError> {
     thaw_all(&kernel::mounts_below(bed).map_err(read)?);
     let mut left = Vec::new();
     for round in 0..ROUNDS {
-        left = release_once(bed, round + 1 == ROUNDS).map_err(read)?;
+        left = release_once(bed).map_err(read)?;
         if left.is_empty() {
             break;
         }
         // A freeze that was stuck may complete at any time. Unmounted while frozen, it would be out of reach.
         if round % THAW_EVERY == THAW_EVERY - 1 {
             thaw_all(&kernel::mounts_below(bed).map_err(read)?);
+        }
+        if round == HIDDEN {
+            thaw_hidden(bed).map_err(read)?;
         }
         std::thread::sleep(PAUSE);
     }
@@ -87,6 +92,21 @@ fn thaw_all(mounts: &[PathBuf]) {
     }
 }
 
+/// A filesystem that was unmounted while it was frozen lives on behind its device, because a freeze holds a reference
+/// to it (fs/super.c, `freeze_super`), and no path leads there. Mounted again it is the same superblock, so it can be
+/// thawed. A later round unmounts it. What cannot be mounted is not hidden, and is reported when it stays.
+fn thaw_hidden(bed: &Path) -> std::io::Result<()> {
+    let mut found = Vec::new();
+    for device in kernel::loops_below(bed)? {
+        let mount_point = bed.join("hidden").join(device.file_name().unwrap_or_default());
+        if kernel::mount(&device, &mount_point, &[]).is_ok() {
+            found.push(mount_point);
+        }
+    }
+    thaw_all(&found);
+    Ok(())
+}
+
 /// A filesystem that is not frozen answers EINVAL: that is no failure here, so nothing is said.
 fn start_thaw(mount: &Path) -> Option<std::process::Child> {
     let mut command = Command::new("fsfreeze");
@@ -95,12 +115,12 @@ fn start_thaw(mount: &Path) -> Option<std::process::Child> {
 }
 
 /// One try at every mount, the deepest first, and every device. Gives back what is still there. What carries
-/// another goes away only in a later round.
-fn release_once(bed: &Path, last: bool) -> std::io::Result<Vec<String>> {
-    let flags = if last { MntFlags::MNT_DETACH } else { MntFlags::UMOUNT_NOFOLLOW };
+/// another goes away only in a later round. Never lazily: what is detached from the tree while it is in use is lost to
+/// every later sweep, and so are the devices whose files lie on it.
+fn release_once(bed: &Path) -> std::io::Result<Vec<String>> {
     let mut left = Vec::new();
     for mount in kernel::mounts_below(bed)?.iter().rev() {
-        if let Err(errno) = umount2(mount, flags) {
+        if let Err(errno) = umount2(mount, MntFlags::UMOUNT_NOFOLLOW) {
             left.push(format!("{}: {errno}", mount.display()));
         }
     }

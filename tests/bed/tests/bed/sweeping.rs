@@ -51,6 +51,22 @@ fn dropping_a_bed_removes_everything_of_it_frozen_or_not() {
 }
 
 #[test]
+fn a_filesystem_that_was_unmounted_while_it_was_frozen_is_swept_too() {
+    if !require_root("a loop volume") {
+        return;
+    }
+    for fs in [Fs::Ext4, Fs::Xfs] {
+        let bed = Bed::new().unwrap();
+        let directory = bed.directory().to_path_buf();
+        let volume = bed.volume("data", fs, 320 * MIB).unwrap();
+        freeze(&volume.mount_point).unwrap();
+        bed.unmount(&volume.mount_point).unwrap();
+        drop(bed);
+        assert_eq!(left_of(&directory), Vec::<String>::new(), "{fs:?}");
+    }
+}
+
+#[test]
 fn a_freeze_that_is_stuck_behind_another_one_is_swept_too() {
     if !require_root("a loop volume") {
         return;
@@ -153,4 +169,7 @@ fn what_cannot_be_unmounted_is_said_and_its_files_are_kept() {
     assert!(volume.image.exists());
     user.kill().unwrap();
     user.wait().unwrap();
+    let directory = bed.directory().to_path_buf();
+    drop(bed);
+    assert_eq!(left_of(&directory), Vec::<String>::new());
 }
