@@ -80,7 +80,7 @@ impl Agent {
     /// # Errors
     /// When it does not become ready.
     pub fn start(binary: &Path, options: AgentOptions) -> Result<Self, AgentError> {
-        let root = Path::new(AGENTS);
+        let root = &root();
         let claim = Claim::new(root).map_err(|source| AgentError::file(root, source))?;
         prepare(claim.directory(), binary, &options)?;
         let socket = claim.directory().join("notify.sock");
@@ -239,6 +239,12 @@ impl Drop for Agent {
             eprintln!("error: cannot remove {}: {error}", self.claim.directory().display());
         }
     }
+}
+
+/// Where agents have their directories: each user has a place of their own, for agents on made-up hosts need no root.
+fn root() -> PathBuf {
+    let user = nix::unistd::geteuid();
+    if user.is_root() { PathBuf::from(AGENTS) } else { PathBuf::from(format!("{AGENTS}-{user}")) }
 }
 
 fn is_guardian(pid: i32) -> bool {
