@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::agent::{Agent, AgentOptions};
-use crate::dlm::{Cycle, Document, Policy, Ssm, SsmDelivery, run_cycle};
+use crate::dlm::{Cycle, Document, Policy, Script, Ssm, SsmDelivery, run_cycle};
 use crate::observe::wait_until;
 use crate::volumes::{Bed, BedError, Fs, Image, MIB, Volume};
 use crate::writers::{Pair, PairReport, Work, Writer, check_pair};
@@ -25,6 +25,9 @@ const FAILSAFE: Duration = Duration::from_secs(180);
 /// How far apart the two volumes are cloned.
 const GAP: Duration = Duration::from_secs(1);
 
+/// Where the SSM document looks for the agent before it looks in `PATH`, and where a plain `PATH` leads.
+const INSTALLED: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin"];
+
 /// Two volumes, what writes them, and the agent.
 struct Scene {
     agent: Agent,
@@ -36,13 +39,16 @@ struct Scene {
 }
 
 /// Runs the demo with the agent's binary and the text of the SSM document. True when both snapshots that were taken
-/// with the agent are sound.
+/// with the agent are application-consistent, and prove so when they are restored.
 ///
 /// # Errors
 /// When the demo itself cannot be run.
 pub fn run(binary: &Path, document: &str) -> Result<bool, Box<dyn Error>> {
+    refuse_installed_agent()?;
     println!(
-        "Two volumes: a SQLite ledger on ext4, an application's records on xfs. Each number is written to both."
+        "Two volumes: a SQLite ledger on ext4, an application's records on xfs. Each number is written to both.\n\
+         A snapshot clones one volume, and the other one {} s later: so long is everything held.",
+        GAP.as_secs()
     );
     let mut scene = Scene::new(binary, document)?;
     let mut rows = Vec::new();
@@ -56,7 +62,16 @@ pub fn run(binary: &Path, document: &str) -> Result<bool, Box<dyn Error>> {
     writer.stop()?;
     drop(agent);
     println!("\n{}", report::table(&rows));
-    Ok(rows[1..].iter().all(|row| row.pair.agrees()))
+    Ok(rows[1..].iter().all(Row::is_kept))
+}
+
+/// The document would call the host's own agent, which would hold the host's own applications.
+fn refuse_installed_agent() -> Result<(), Box<dyn Error>> {
+    let installed = INSTALLED.map(|folder| Path::new(folder).join("quiesced"));
+    installed.iter().find(|path| path.exists()).map_or(Ok(()), |path| {
+        let path = path.display();
+        Err(format!("{path} is installed, and the demo would hold this host; run it on another one").into())
+    })
 }
 
 impl Scene {
@@ -95,7 +110,7 @@ impl Scene {
         let cycle = run_cycle(&Policy::default(), &mut delivery, clones);
         let stall = self.writer.progress()?.longest_stall();
         report::scripts(&cycle);
-        let session = if with_agent { self.last_session()? } else { Value::Null };
+        let session = if with_agent { self.session_of(&cycle)? } else { Value::Null };
         report::timeline(&session);
         let pair = self.restore(&cycle)?;
         let row = Row { title, fallback: cycle.crash_consistent_fallback, stall, session, pair };
@@ -113,9 +128,12 @@ impl Scene {
         Ok(report)
     }
 
-    fn last_session(&self) -> Result<Value, Box<dyn Error>> {
+    /// What the agent reports about the session of this cycle; null when it has none.
+    fn session_of<S>(&self, cycle: &Cycle<S>) -> Result<Value, Box<dyn Error>> {
         let status = self.agent.cli(["status", "--json"])?;
-        Ok(serde_json::from_str::<Value>(&status.stdout)?["last"].clone())
+        let last = serde_json::from_str::<Value>(&status.stdout)?["last"].clone();
+        let is_of = |script: &Script| last["execution_id"] == script.execution_id.as_str();
+        Ok(if cycle.pre.iter().any(is_of) { last } else { Value::Null })
     }
 }
 
