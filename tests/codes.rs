@@ -36,6 +36,28 @@ fn with_a_hook_whose_data_is_frozen_the_verdict_is_application_consistent() {
 }
 
 #[test]
+fn a_hook_that_cannot_prove_its_hold_lowers_the_verdict_and_not_the_code() {
+    let host = Simulated::new(&json!({}));
+    let hook = ExecHook::new();
+    let agent = start(host.options(&hook.without_proof("queue", "exit 0", "")));
+    expect(0, &agent.pre_script("None").unwrap());
+    let post = agent.post_script("None").unwrap();
+    expect(0, &post);
+    assert!(post.stdout.starts_with("filesystem-consistent: "), "{}", post.stdout);
+    assert!(post.stdout.contains("nothing proves that hook queue held its application"), "{}", post.stdout);
+}
+
+#[test]
+fn a_proof_that_fails_is_203_and_the_application_is_resumed() {
+    let host = Simulated::new(&json!({}));
+    let hook = ExecHook::new();
+    let agent = start(host.options(&hook.without_proof("queue", "exit 0", "verify = [\"/bin/false\"]")));
+    expect(0, &agent.pre_script(&id(1)).unwrap());
+    expect(203, &agent.post_script(&id(1)).unwrap());
+    assert_eq!(hook.resumed(), 1);
+}
+
+#[test]
 fn a_failing_step_is_201_and_everything_is_released() {
     for fault in ["freeze-fails", "sync-fails", "changed"] {
         let host = Simulated::new(&json!({ "/logs": fault }));

@@ -118,6 +118,28 @@ fn when_the_guardian_is_killed_the_agent_thaws_at_once_and_post_is_203() {
 }
 
 #[test]
+fn a_command_that_outlives_the_agent_cannot_quiesce_after_the_application_was_resumed() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let mut scene = Scene::new("");
+    let pid_file = scene.hook.directory().join("pid");
+    let quiesce = format!("echo $$ > {}; sleep 60; echo quiesced", pid_file.display());
+    scene.reconfigure(&scene.hook.table("queue", &quiesce, ""));
+    let pre = scene.start_pre(1);
+    let pid = || std::fs::read_to_string(&pid_file).unwrap_or_default().trim().to_owned();
+    wait_until("its command runs", SOON, || !pid().is_empty()).unwrap();
+    scene.agent.kill();
+    assert_ne!(pre.wait().unwrap().code, Some(0));
+    let runs = || std::path::Path::new("/proc").join(pid()).exists();
+    assert!(runs(), "nothing is shown by a command that has ended");
+    expect(0, &scene.agent.cli(["recover"]).unwrap());
+    assert_eq!(scene.hook.resumed(), 1);
+    wait_until("the command has ended", SOON, || !runs()).unwrap();
+    scene.assert_unlocked();
+}
+
+#[test]
 fn when_both_are_killed_recover_thaws_what_the_journal_lists_and_nothing_else() {
     if !require_root("a freeze") {
         return;
@@ -229,6 +251,24 @@ fn when_the_guardian_is_stopped_the_agent_thaws_beside_it() {
     kill(guardian, Signal::SIGSTOP);
     expect(0, &scene.agent.post_script(&id(1)).unwrap());
     scene.wait_until_thawed();
+}
+
+#[test]
+fn what_somebody_else_thawed_is_not_taken_for_our_own_thaw_beside_a_stopped_guardian() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let scene = Scene::new("");
+    scene.hold(1);
+    kill(scene.agent.guardian().unwrap(), Signal::SIGSTOP);
+    quiesced_bed::volumes::thaw(&scene.mounts[0]).unwrap();
+    let post = scene.agent.post_script(&id(1)).unwrap();
+    expect(203, &post);
+    let reason = format!("somebody else thawed {} inside the window", scene.mounts[0].display());
+    assert!(post.stdout.contains(&reason), "{}", post.stdout);
+    assert!(!post.stdout.contains("could not be released"), "{}", post.stdout);
+    scene.wait_until_thawed();
+    assert_eq!(status(&scene.agent)["residue"], serde_json::json!([]));
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use common::{ExecHook, expect, freezing, id, is_idle, start, status};
-use quiesced_bed::agent::AgentOptions;
+use quiesced_bed::agent::{AgentOptions, Signal};
 use quiesced_bed::{Bed, Fs, MIB, require_root};
 
 /// Every call that can write, create, allocate or start something, and the two ioctls.
@@ -72,13 +72,16 @@ fn between_the_first_freeze_and_the_last_thaw_nothing_is_written_to_a_disk() {
     let strace = ["strace", "-f", "-y", "-qq", "-o", trace.to_str().unwrap(), "-e", TRACED];
     let mut agent = start(AgentOptions::configured(&config).wrapped_in(strace));
     expect(0, &agent.pre_script(&id(1)).unwrap());
-    // Whatever an operator asks inside the window must not make the agent write either.
+    // Whatever an operator asks inside the window must not make the agent write either, also when it has to be told.
+    agent.signal(Signal::SIGHUP);
     expect(0, &agent.cli(["status"]).unwrap());
     expect(204, &agent.pre_script(&id(2)).unwrap());
     expect(0, &agent.cli(["dry-run"]).unwrap());
     expect(0, &agent.post_script(&id(1)).unwrap());
-    agent.signal(quiesced_bed::agent::Signal::SIGTERM);
+    agent.signal(Signal::SIGTERM);
     agent.wait_exit(common::SOON);
+    let held_back = "is not read again while a session is open";
+    assert!(agent.log().contains(held_back), "nothing was logged that could have been held back");
 
     let text = std::fs::read_to_string(&trace).unwrap();
     let calls = calls(&text);

@@ -231,6 +231,13 @@ pub struct Residue {
     pub problem: Problem,
 }
 
+impl Residue {
+    /// Whether this is what is left of that thing.
+    pub fn is(&self, kind: ThingKind, name: &str) -> bool {
+        self.kind == kind && self.name == name
+    }
+}
+
 /// The two kinds of thing that a session holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

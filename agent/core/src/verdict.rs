@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 pub enum Verdict {
     /// No better than a copy of the disks at the moment of a power cut.
     CrashConsistent,
-    /// Every target filesystem was frozen without a gap, but no application was held still on them.
+    /// Every target filesystem was frozen without a gap, but not every application is proved to have been held still.
     FilesystemConsistent,
-    /// Every application was held still, and everything it stores lies on filesystems frozen without a gap.
+    /// Every application is proved to have been held still, and everything it stores lies on filesystems frozen without a gap.
     ApplicationConsistent,
 }
 
@@ -34,6 +34,8 @@ pub struct Evidence {
     pub broken: Vec<String>,
     /// Data of a hook that lies outside the frozen filesystems; one sentence each.
     pub data_not_frozen: Vec<String>,
+    /// Hooks that claim to have held and cannot prove it; one sentence each.
+    pub unproved: Vec<String>,
     /// Hooks that were quiesced.
     pub hooks: usize,
     /// Filesystems that were frozen.
@@ -51,14 +53,16 @@ impl Evidence {
         if self.filesystems == 0 {
             reasons.push("no filesystem was frozen".to_owned());
         }
-        if !reasons.is_empty() {
+        let is_crash = !reasons.is_empty();
+        reasons.extend(self.unproved.iter().cloned());
+        if is_crash {
             return (Verdict::CrashConsistent, reasons);
         }
         if self.hooks == 0 {
-            return (
-                Verdict::FilesystemConsistent,
-                vec!["the group has no hook, so no application was quiesced".to_owned()],
-            );
+            reasons.push("the group has no hook, so no application was quiesced".to_owned());
+        }
+        if !reasons.is_empty() {
+            return (Verdict::FilesystemConsistent, reasons);
         }
         (Verdict::ApplicationConsistent, reasons)
     }
@@ -82,7 +86,8 @@ mod tests {
         let doubt = vec!["doubt".to_owned()];
         let cases = [
             (Evidence { broken: doubt.clone(), ..whole() }, Verdict::CrashConsistent),
-            (Evidence { data_not_frozen: doubt, ..whole() }, Verdict::CrashConsistent),
+            (Evidence { data_not_frozen: doubt.clone(), ..whole() }, Verdict::CrashConsistent),
+            (Evidence { unproved: doubt, ..whole() }, Verdict::FilesystemConsistent),
             (Evidence { filesystems: 0, ..whole() }, Verdict::CrashConsistent),
             (Evidence { hooks: 0, ..whole() }, Verdict::FilesystemConsistent),
         ];

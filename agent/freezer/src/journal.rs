@@ -11,7 +11,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -206,16 +206,22 @@ impl Journal {
             .map_err(|source| JournalError::Io { path: self.path.clone(), action: "kept", source })
     }
 
-    /// Removes the journal: nothing is held any more.
+    /// Removes the journal: nothing is held any more. A later session's journal in its place is left alone.
     ///
     /// # Errors
     /// When the file cannot be removed.
     pub fn finish(self) -> Result<(), JournalError> {
-        match fs::remove_file(&self.path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(JournalError::Io { path: self.path, action: "removed", source })
-            }
-            _ => Ok(()),
+        let removed =
+            self.is_in_place().and_then(|own| if own { fs::remove_file(&self.path) } else { Ok(()) });
+        removed.map_err(|source| JournalError::Io { path: self.path, action: "removed", source })
+    }
+
+    fn is_in_place(&self) -> io::Result<bool> {
+        let own = self.file.metadata()?;
+        match fs::metadata(&self.path) {
+            Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -318,6 +324,17 @@ mod tests {
         assert_eq!(read, record());
         assert_eq!(statuses, [Status::Released, Status::MaybeHeld]);
         journal.finish().unwrap();
+        assert!(Journal::read(directory.path()).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_end_of_a_session_leaves_the_journal_of_the_next_one_alone() {
+        let directory = in_memory();
+        let first = Journal::create(directory.path(), &record()).unwrap();
+        let second = Journal::create(directory.path(), &record()).unwrap();
+        first.finish().unwrap();
+        assert!(Journal::read(directory.path()).unwrap().is_some());
+        second.finish().unwrap();
         assert!(Journal::read(directory.path()).unwrap().is_none());
     }
 

@@ -1,6 +1,6 @@
 //! FIFREEZE and FITHAW, the guardian process that enforces the lease, and the journal from which both are undone.
 //!
-//! All unsafe code of the product is in this crate. It knows no hooks, no network, no configuration and no tokio.
+//! All unsafe code of the product is in this crate, but for one closure between fork and exec in the hooks. It knows no hooks, no network, no configuration and no tokio.
 
 pub mod clock;
 pub mod guardian;

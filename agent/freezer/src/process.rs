@@ -1,8 +1,10 @@
 //! Processes, told apart even after their numbers are used again.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -19,21 +21,35 @@ pub struct ProcessId {
 impl ProcessId {
     /// The process that has this number now, if there is one.
     pub fn of(pid: i32) -> Option<Self> {
-        let start_time = stat(&proc_file(pid, "stat"))?.start_time;
+        let start_time = stat(&proc_file(pid, "stat")).ok()??.start_time;
         Some(Self { pid, start_time })
     }
 
     /// Whether any thread of it may still be at work.
     ///
     /// A process that was killed inside FIFREEZE has a leader that is a zombie and a thread that sleeps on until the
-    /// ioctl returns: it is at work, and will leave a frozen filesystem behind.
+    /// ioctl returns: it is at work, and will leave a frozen filesystem behind. One that cannot be looked at counts as
+    /// at work.
     pub fn is_at_work(self) -> bool {
-        if Self::of(self.pid) != Some(self) {
-            return false;
+        self.look().unwrap_or(true)
+    }
+
+    fn look(self) -> io::Result<bool> {
+        let leader = stat(&proc_file(self.pid, "stat"))?;
+        if leader.is_none_or(|stat| stat.start_time != self.start_time) {
+            return Ok(false);
         }
-        let Ok(tasks) = fs::read_dir(proc_file(self.pid, "task")) else { return false };
-        let mut states = tasks.filter_map(|task| stat(&task.ok()?.path().join("stat")));
-        states.any(|stat| !matches!(stat.state, 'Z' | 'X'))
+        let tasks = match fs::read_dir(proc_file(self.pid, "task")) {
+            Err(error) if is_gone(&error) => return Ok(false),
+            tasks => tasks?,
+        };
+        for task in tasks {
+            let state = stat(&task?.path().join("stat"))?.map(|stat| stat.state);
+            if state.is_some_and(|state| !matches!(state, 'Z' | 'X')) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Lets it go on if it was stopped: a guardian that goes on finds its socket closed, and thaws.
@@ -54,8 +70,21 @@ struct Stat {
     start_time: u64,
 }
 
-fn stat(path: &std::path::Path) -> Option<Stat> {
-    parse(&fs::read_to_string(path).ok()?)
+/// Reads a `stat` file; none when its process has gone.
+fn stat(path: &Path) -> io::Result<Option<Stat>> {
+    match fs::read_to_string(path) {
+        Ok(line) => {
+            let garbled = || io::Error::new(io::ErrorKind::InvalidData, "a field is missing");
+            parse(&line).ok_or_else(garbled).map(Some)
+        }
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The directory of a process goes when it is waited for: ENOENT, or ESRCH for a file that is open already.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ESRCH as i32)
 }
 
 /// The name in the second field may hold anything, parentheses and spaces too: what follows begins after the last
@@ -85,7 +114,7 @@ mod tests {
     fn a_zombie_is_not_at_work() {
         let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
         let id = ProcessId::of(i32::try_from(child.id()).unwrap()).unwrap();
-        while stat(&proc_file(id.pid, "stat")).unwrap().state != 'Z' {
+        while stat(&proc_file(id.pid, "stat")).unwrap().unwrap().state != 'Z' {
             std::thread::yield_now();
         }
         assert!(!id.is_at_work());

@@ -9,6 +9,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -24,13 +25,14 @@ use crate::target::{Directory, Filesystem};
 /// How often a filesystem is tried while a guardian is at work: well below the two seconds in which all must be thawed.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What was found and done.
-#[derive(Debug, Default)]
+/// A recovery that is under way, and what has come of it so far.
+#[derive(Debug)]
 pub struct Recovery {
-    /// Every filesystem that was or may have been frozen, in the order in which they were tried.
+    /// Every filesystem that was or may have been frozen, in the order in which they are tried.
     pub filesystems: Vec<Recovered>,
     /// Every hook that was or may have been quiesced, in the order in which they must be undone.
     pub hooks: Vec<HookToUndo>,
+    outcomes: mpsc::Receiver<(usize, Outcome)>,
 }
 
 /// A hook whose hold outlived the agent.
@@ -88,22 +90,21 @@ impl Outcome {
     }
 }
 
-/// Thaws what the journal says is or may be frozen, and nothing else; `locate` names other places where a filesystem
-/// is mounted. Returns after `patience` at the latest, with what is still under way.
+/// Begins to thaw what the journal says is or may be frozen, and nothing else; `locate` names other places where a
+/// filesystem is mounted.
 pub fn recover(
     record: &Record,
     statuses: &[Status],
     locate: &dyn Fn(Superblock) -> Vec<PathBuf>,
-    patience: Duration,
 ) -> Recovery {
+    let (sender, outcomes) = mpsc::channel();
+    let mut recovery = Recovery { filesystems: Vec::new(), hooks: Vec::new(), outcomes };
     if clock::boot_id().is_ok_and(|boot_id| boot_id != record.boot_id) {
-        return Recovery::default();
+        return recovery;
     }
     if let Some(guardian) = record.guardian {
         guardian.wake();
     }
-    let (sender, outcomes) = mpsc::channel();
-    let mut recovery = Recovery::default();
     for (thing, owed) in record.things.iter().enumerate().rev() {
         if !statuses.get(thing).is_some_and(|status| status.is_owed()) {
             continue;
@@ -116,32 +117,59 @@ pub fn recover(
                 let places = [mount_point.clone()].into_iter().chain(locate(*superblock)).collect();
                 let outcome = Outcome::UnderWay;
                 recovery.filesystems.push(Recovered { thing, mount_point: mount_point.clone(), outcome });
-                spawn(thing, places, (*superblock, *st_dev), record.guardian, sender.clone());
+                let (superblock, st_dev) = (*superblock, *st_dev);
+                let (guardian, outcomes) = (record.guardian, sender.clone());
+                Attempt { thing, places, superblock, st_dev, guardian, outcomes }.begin();
             }
         }
     }
-    drop(sender);
-    collect(&mut recovery.filesystems, &outcomes, patience);
     recovery
 }
 
-/// Each filesystem has a thread of its own, so that a FITHAW that sleeps cannot keep the others frozen.
-fn spawn(
+impl Recovery {
+    /// Waits until every filesystem is done with, but not longer than `patience`. It may be called again for those that
+    /// are still under way.
+    pub fn wait(&mut self, patience: Duration) {
+        let end = Instant::now() + patience;
+        let left = || end.saturating_duration_since(Instant::now());
+        while let Ok((thing, outcome)) = self.outcomes.recv_timeout(left()) {
+            if let Some(recovered) = self.filesystems.iter_mut().find(|recovered| recovered.thing == thing) {
+                recovered.outcome = outcome;
+            }
+        }
+    }
+}
+
+/// One filesystem to be thawed.
+#[derive(Clone, Debug)]
+struct Attempt {
     thing: usize,
     places: Vec<PathBuf>,
-    (superblock, st_dev): (Superblock, u64),
+    superblock: Superblock,
+    st_dev: u64,
     guardian: Option<ProcessId>,
     outcomes: mpsc::Sender<(usize, Outcome)>,
-) {
-    std::thread::spawn(move || {
-        let outcome = match open_any(&places, st_dev) {
-            Ok(directory) => thaw_surely(&directory, guardian),
-            Err(_) if is_gone(superblock) => Outcome::Gone,
+}
+
+impl Attempt {
+    /// Each filesystem has a thread of its own, so that a FITHAW that sleeps cannot keep the others frozen. Where there
+    /// is no thread to be had, a thaw that may keep the others waiting is better than none.
+    fn begin(self) {
+        let own = self.clone();
+        if thread::Builder::new().spawn(move || own.make()).is_err() {
+            self.make();
+        }
+    }
+
+    fn make(self) {
+        let outcome = match open_any(&self.places, self.st_dev) {
+            Ok(directory) => thaw_surely(&directory, self.guardian),
+            Err(_) if is_gone(self.superblock) => Outcome::Gone,
             Err(reason) => Outcome::Unreachable(reason),
         };
         // Nobody listens once patience has ended; the thaw has been done all the same.
-        drop(outcomes.send((thing, outcome)));
-    });
+        drop(self.outcomes.send((self.thing, outcome)));
+    }
 }
 
 /// Opens the first place where the journaled filesystem shows now, or says why there is none.
@@ -171,18 +199,9 @@ pub fn thaw_surely(filesystem: &dyn Filesystem, guardian: Option<ProcessId>) -> 
         let at_work = guardian.is_some_and(ProcessId::is_at_work);
         match filesystem.thaw() {
             Ok(()) => return Outcome::Thawed,
-            Err(Errno::EINVAL) if at_work => std::thread::sleep(PAUSE),
+            Err(Errno::EINVAL) if at_work => thread::sleep(PAUSE),
             Err(Errno::EINVAL) => return Outcome::WasNotFrozen,
             Err(errno) => return Outcome::Failed(errno),
-        }
-    }
-}
-
-fn collect(filesystems: &mut [Recovered], outcomes: &mpsc::Receiver<(usize, Outcome)>, patience: Duration) {
-    let end = Instant::now() + patience;
-    while let Ok((thing, outcome)) = outcomes.recv_timeout(end.saturating_duration_since(Instant::now())) {
-        if let Some(recovered) = filesystems.iter_mut().find(|recovered| recovered.thing == thing) {
-            recovered.outcome = outcome;
         }
     }
 }

@@ -171,6 +171,14 @@ pub enum CommandError {
         /// The command line.
         command: String,
     },
+    /// The file cannot be kept that tells of a command that runs.
+    #[error("the mark {path} of a command cannot be kept")]
+    Mark {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A process group cannot be ended.
     #[error("process group {pid} cannot be ended")]
     EndGroup {
@@ -383,6 +391,9 @@ impl CommandError {
             Self::Writable { path, .. } => Some(format!("chmod go-w {}", path.display())),
             Self::UnknownUser { user } => {
                 Some(format!("getent passwd {user}; create the user or correct `user`"))
+            }
+            Self::Mark { path, .. } => {
+                Some(format!("look at `ls -ld {0}` and `df -h {0}`", path.parent().unwrap_or(path).display()))
             }
             Self::Failed { by_hand, .. } => Some(format!("to run it by hand: {by_hand}")),
             _ => None,

@@ -73,6 +73,8 @@ pub struct StepContext {
     pub execution_id: ExecutionId,
     /// The volumes that the session covers; empty while they are not known.
     pub volumes: Vec<String>,
+    /// Where the agent keeps what must outlive it, but not the boot; on tmpfs.
+    pub runtime_dir: PathBuf,
     /// When the step is given up.
     pub deadline: BootTime,
 }

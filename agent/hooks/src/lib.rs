@@ -5,7 +5,7 @@
 //! can still be released. In which order hooks are quiesced is decided by the caller.
 //!
 //! To add a kind of hook: a type in [`settings`], a module here that implements [`Hook`], one arm in [`build`].
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod clock;
 pub mod error;

@@ -41,6 +41,7 @@ pub(crate) fn step(limit: Duration) -> StepContext {
         hook: "queue".into(),
         execution_id: ExecutionId::NONE,
         volumes: vec!["vol-1".into(), "vol-2".into()],
+        runtime_dir: std::env::temp_dir(),
         deadline: clock::now() + limit,
     }
 }

@@ -1,12 +1,14 @@
 //! What releases a hold that outlived the agent.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::HookError;
-use crate::process::group;
+use crate::process::group::Leader;
+use crate::process::mark::{Mark, end_marked};
 use crate::process::program::Program;
 use crate::process::supervise;
 
@@ -14,7 +16,7 @@ use crate::process::supervise;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Undo {
-    /// Run a command.
+    /// End the hook's own command if it still runs, then run another.
     Command {
         /// The argument vector.
         argv: Vec<String>,
@@ -25,14 +27,11 @@ pub enum Undo {
         /// How long it may take.
         #[serde(with = "humantime_serde")]
         timeout: Duration,
+        /// Where the hook's command left its mark.
+        mark: PathBuf,
     },
     /// End a process group, whose leader held the application still.
-    KillGroup {
-        /// The leader.
-        pid: i32,
-        /// When the leader began, as `/proc/PID/stat` has it: the same number may later name another process.
-        start_time: u64,
-    },
+    KillGroup(Leader),
 }
 
 impl Undo {
@@ -42,11 +41,13 @@ impl Undo {
     /// When the command may not run, fails or takes too long, or the group cannot be ended.
     pub async fn carry_out(&self) -> Result<(), HookError> {
         match self {
-            Self::Command { argv, user, environment, timeout } => {
+            Self::Command { argv, user, environment, timeout, mark } => {
+                end_marked(mark).await?;
                 let program = Program::resolve(argv.clone(), user.clone()).await?;
-                Ok(supervise::run_within(&program, environment.clone(), *timeout).await?)
+                let mark = Mark::create(mark)?;
+                Ok(supervise::run_within(&program, environment.clone(), *timeout, mark).await?)
             }
-            Self::KillGroup { pid, start_time } => Ok(group::end_if_same(*pid, *start_time).await?),
+            Self::KillGroup(leader) => Ok(leader.end().await?),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::print_json;
+use super::{print_json, say};
 use crate::config;
 use crate::error::CliError;
 use crate::paths::Paths;
@@ -12,7 +12,7 @@ pub(super) fn show(paths: &Paths, origin: bool, json: bool) -> Result<ExitCode, 
     if json {
         print_json(&config::show_json(&loaded))?;
     } else {
-        print!("{}", config::show(&loaded, origin));
+        say(&config::show(&loaded, origin));
     }
     Ok(ExitCode::SUCCESS)
 }

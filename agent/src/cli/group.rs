@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quiesced_core::plan::Plan;
 
-use super::{print_json, render};
+use super::{print_json, render, say};
 use crate::daemon::survey::Surveyor;
 use crate::error::CliError;
 use crate::paths::Paths;
@@ -15,7 +15,7 @@ pub(super) async fn plan(paths: &Paths, group: &str, json: bool) -> Result<ExitC
     if json {
         print_json(&plan)?;
     } else {
-        print!("{}", render::plan(group, &plan));
+        say(&render::plan(group, &plan));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -25,8 +25,7 @@ pub(super) async fn check(paths: &Paths, group: &str, json: bool) -> Result<Exit
     if json {
         print_json(&serde_json::json!({ "group": group, "ready": true, "plan": plan }))?;
     } else {
-        println!("group {group} is ready: {}", render::extent(&plan));
-        print!("{}", render::outside(&plan));
+        say(&format!("group {group} is ready: {}\n{}", render::extent(&plan), render::outside(&plan)));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -37,11 +36,11 @@ pub(super) fn check_config(paths: &Paths, json: bool) -> Result<ExitCode, CliErr
     if json {
         print_json(&serde_json::json!({ "valid": true, "files": files }))?;
     } else {
-        println!(
-            "the configuration is valid: {} file(s), {} hook(s)",
+        say(&format!(
+            "the configuration is valid: {} file(s), {} hook(s)\n",
             files.len(),
             surveyor.settings.hook.len()
-        );
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

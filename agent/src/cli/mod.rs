@@ -7,6 +7,7 @@ mod render;
 mod session;
 mod status;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -111,7 +112,7 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprint!("{}", CliError::from(Problem::from_error(&error)));
+            say_aside(&CliError::from(Problem::from_error(&error)).to_string());
             return ExitCode::FAILURE;
         }
     };
@@ -120,9 +121,9 @@ pub fn main() -> ExitCode {
     runtime.shutdown_background();
     result.unwrap_or_else(|error| {
         if cli.json {
-            println!("{}", serde_json::json!({ "code": error.code, "problems": error.problems }));
+            say(&format!("{}\n", serde_json::json!({ "code": error.code, "problems": error.problems })));
         }
-        eprint!("{error}");
+        say_aside(&error.to_string());
         ExitCode::from(error.code)
     })
 }
@@ -145,10 +146,21 @@ async fn run(cli: &Cli) -> Result<ExitCode, CliError> {
     }
 }
 
+/// Prints a text. Nobody may be there to read it, or the disk behind it may be full: the exit code tells all the same.
+fn say(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _unread = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Prints a text where it does not mix with a command's result.
+fn say_aside(text: &str) {
+    let _unread = std::io::stderr().write_all(text.as_bytes());
+}
+
 /// Prints a value as JSON.
 fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Problem::from_error(&error))?;
-    println!("{text}");
+    say(&format!("{text}\n"));
     Ok(())
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use quiesced_core::problem::Problem;
 use quiesced_freezer::lock::RuntimeLock;
 
-use super::{print_json, render};
+use super::{print_json, render, say, say_aside};
 use crate::api::client;
-use crate::api::wire::Reply;
+use crate::api::wire::{Reply, StatusReply};
 use crate::daemon::recovery::{self, Recovered};
 use crate::error::CliError;
 use crate::paths::Paths;
@@ -16,8 +16,12 @@ use crate::paths::Paths;
 /// A daemon that has not released everything by then is not waited for.
 const DAEMON_PATIENCE: Duration = Duration::from_secs(10);
 
-/// `recover` runs under the unit's TimeoutStopSec=, and stays on watch for freezes that are still under way.
-const RECOVER_PATIENCE: Duration = Duration::from_secs(60);
+/// `recover` stays on watch for freezes that are still under way, and ends well before the unit's TimeoutStopSec= (60 s)
+/// ends it.
+const RECOVER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// An agent that does not say by then that it lives is hung.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The emergency exit does not wait long: an operator can call it again.
 const THAW_PATIENCE: Duration = Duration::from_secs(5);
@@ -30,19 +34,25 @@ pub(super) async fn thaw_all(paths: &Paths, json: bool) -> Result<ExitCode, CliE
             if json {
                 print_json(&reply)?;
             } else {
-                print!("{}", render::reply(&reply));
+                say(&render::reply(&reply));
             }
             Ok(if reply.code == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Ok(Err(error)) => {
-            eprintln!("{error}; releasing what its journal lists");
-            from_journal(paths, THAW_PATIENCE, json).await
-        }
-        Err(_) => {
-            eprintln!("the agent does not answer; releasing what its journal lists");
-            from_journal(paths, THAW_PATIENCE, json).await
-        }
+        Ok(Err(error)) => beside_the_daemon(paths, &error.to_string(), json).await,
+        Err(_) => beside_the_daemon(paths, "the agent has not released everything within 10 s", json).await,
     }
+}
+
+/// Two must not release at once: what the journal lists is released here only when no agent is alive to do it.
+async fn beside_the_daemon(paths: &Paths, why: &str, json: bool) -> Result<ExitCode, CliError> {
+    let socket = paths.socket();
+    let status = client::get::<StatusReply>(&socket, "/v1/status");
+    if matches!(tokio::time::timeout(HEALTH_PATIENCE, status).await, Ok(Ok(_))) {
+        let hint = "see what it waits for with `quiesced status`";
+        return Err(Problem::new(format!("{why}, and it is still at work")).with_hint(Some(hint)).into());
+    }
+    say_aside(&format!("{why}; releasing what its journal lists\n"));
+    from_journal(paths, THAW_PATIENCE, json).await
 }
 
 pub(super) async fn recover(paths: &Paths, json: bool) -> Result<ExitCode, CliError> {
@@ -68,7 +78,7 @@ fn show(recovered: &Recovered, json: bool) -> Result<ExitCode, CliError> {
     if json {
         print_json(recovered)?;
     } else {
-        print!("{}", render::recovered(recovered));
+        say(&render::recovered(recovered));
     }
     Ok(if recovered.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

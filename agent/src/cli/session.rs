@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use quiesced_core::exit::ExitCode as Code;
 use quiesced_core::id::ExecutionId;
 
-use super::{SessionArgs, print_json, render};
+use super::{SessionArgs, print_json, render, say};
 use crate::api::client::{self, ClientError};
 use crate::api::wire::{OpenRequest, Reply};
 use crate::daemon::store;
@@ -57,7 +57,7 @@ fn finish(reply: &Reply, json: bool) -> Result<ExitCode, CliError> {
     if json {
         print_json(reply)?;
     } else {
-        print!("{}", render::reply(reply));
+        say(&render::reply(reply));
     }
     Ok(code)
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{print_json, render};
+use super::{print_json, render, say};
 use crate::api::client;
 use crate::api::wire::StatusReply;
 use crate::error::CliError;
@@ -14,7 +14,7 @@ pub(super) async fn status(paths: &Paths, json: bool) -> Result<ExitCode, CliErr
     if json {
         print_json(&status)?;
     } else {
-        print!("{}", render::status(&status));
+        say(&render::status(&status));
     }
     Ok(ExitCode::SUCCESS)
 }

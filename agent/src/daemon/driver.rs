@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use quiesced_core::problem::Problem;
-use quiesced_core::report::{Ending, HostFacts, SessionReport, ThingKind};
+use quiesced_core::report::{Ending, HostFacts, Residue, SessionReport, StepReport, ThingKind};
 use quiesced_core::session::{Action, Event, Machine, OnConflict, Policy, Progress, RequestId};
 use quiesced_core::time::BootTime;
 use quiesced_freezer::clock;
@@ -70,6 +70,8 @@ pub struct Driver {
     host: Option<HostFacts>,
     budget_ends: BootTime,
     preparing: Option<JoinHandle<Result<Ready, NotPrepared>>>,
+    /// The steps of `preparing`; those of one that was given up must not reach the next session.
+    notes: Option<mpsc::UnboundedReceiver<StepReport>>,
     window: Option<Window>,
     /// A window that is over, but for residue that may still be released.
     lingering: Option<Window>,
@@ -103,6 +105,7 @@ impl Driver {
             host: None,
             budget_ends: BootTime::from_nanos(0),
             preparing: None,
+            notes: None,
             window: None,
             lingering: None,
             retried: HashSet::new(),
@@ -111,8 +114,8 @@ impl Driver {
         }
     }
 
-    /// Runs until the agent is told to stop and nothing is held.
-    pub async fn run(mut self) {
+    /// Runs until the agent is told to stop and its sessions are over. Returns what could not be released.
+    pub async fn run(mut self) -> Vec<Residue> {
         self.publish();
         while !self.leaving {
             let event = self.wait().await;
@@ -127,6 +130,7 @@ impl Driver {
         }
         // What lingers is released by whoever still works on it; the journal stays for `quiesced recover`.
         drop(self.lingering.take());
+        self.machine.status().residue
     }
 
     /// Waits for the next thing that the machine must hear of.
@@ -134,6 +138,7 @@ impl Driver {
         let deadline = self.machine.deadline();
         tokio::select! {
             event = self.parts.events.recv() => event,
+            Some(step) = noted(&mut self.notes) => Some(Progress::Noted(step).into()),
             prepared = prepared(&mut self.preparing) => Some(self.take_prepared(prepared)),
             happening = next(&mut self.window) => Some(event_of(happening)),
             happening = next(&mut self.lingering) => Some(event_of(happening)),
@@ -165,14 +170,17 @@ impl Driver {
         self.publish();
     }
 
-    /// Tries once more to release what an earlier session left, then lets the machine answer.
+    /// Tries once more to release what an earlier session left, then lets the machine answer. What the journal does not
+    /// owe any more has been released by somebody else meanwhile.
     fn retry_residue(&self, request: RequestId) {
         let (sender, paths) = (self.parts.sender.clone(), self.parts.surveyor.borrow().paths.clone());
+        let residue = self.machine.status().residue.into_iter().filter(|left| !self.ends_with_runner(left));
+        let residue: Vec<Residue> = residue.collect();
         tokio::spawn(async move {
             match recovery::recover(&paths, RETRY_PATIENCE).await {
                 Ok(recovered) => {
-                    for thing in recovered.things.into_iter().filter(|thing| thing.released) {
-                        drop(sender.send(Event::ResidueCleared { kind: thing.kind, name: thing.name }));
+                    for left in residue.into_iter().filter(|left| recovered.released(left.kind, &left.name)) {
+                        drop(sender.send(Event::ResidueCleared { kind: left.kind, name: left.name }));
                     }
                 }
                 Err(problem) => tracing::error!("what was left behind cannot be released: {problem}"),
@@ -180,6 +188,12 @@ impl Driver {
             // A driver that has ended answers nobody.
             drop(sender.send(Event::ReleaseAll { request }));
         });
+    }
+
+    /// Whether what is left is known to the agent alone, and not to the journal.
+    fn ends_with_runner(&self, left: &Residue) -> bool {
+        left.kind == ThingKind::Hook
+            && self.lingering.as_ref().is_some_and(|window| window.ends_with_runner(&left.name))
     }
 
     fn perform(&mut self, action: Action) {
@@ -193,7 +207,9 @@ impl Driver {
             Action::CancelQuiesce(hook) => self.with_window(|window, _| window.cancel(hook)),
             Action::Freeze => self.with_window(|window, _| window.freeze()),
             Action::Thaw => self.with_window(|window, _| window.thaw()),
-            Action::Release(hook) => self.with_window(|window, _| window.release(hook)),
+            Action::Release { hook, verify_until } => {
+                self.with_window(|window, _| window.release(hook, verify_until));
+            }
             Action::Close(report) => self.close(*report),
             Action::Answer { request, answer } => self.parts.mailbox.answer(request, answer),
             Action::Exit => self.leaving = true,
@@ -217,14 +233,16 @@ impl Driver {
         self.host = Some(host.clone());
         let Some(open) = self.machine.status().session else { return };
         let report = SessionReport { host: Some(host), ..*open.report };
+        let (sender, notes) = mpsc::unbounded_channel();
         let job = Job {
             surveyor: Arc::clone(&self.parts.surveyor.borrow()),
             store: self.parts.store.clone(),
             report,
             budget_ends,
             program: self.parts.program.clone(),
-            events: self.parts.sender.clone(),
+            notes: sender,
         };
+        self.notes = Some(notes);
         self.preparing = Some(tokio::spawn(prepare(job)));
     }
 
@@ -240,6 +258,7 @@ impl Driver {
         prepared: Result<Result<Ready, NotPrepared>, tokio::task::JoinError>,
     ) -> Event {
         self.preparing = None;
+        self.take_notes();
         let progress = match prepared {
             Ok(Ok(Ready { plan, lease_ends, window })) => {
                 self.window = Some(window);
@@ -256,6 +275,15 @@ impl Driver {
             }
         };
         progress.into()
+    }
+
+    /// Every step that was noted comes before the end of preparing.
+    fn take_notes(&mut self) {
+        let Some(mut notes) = self.notes.take() else { return };
+        while let Ok(step) = notes.try_recv() {
+            // A step that is noted asks for nothing.
+            drop(self.machine.apply(clock::now(), Progress::Noted(step).into()));
+        }
     }
 
     fn close(&mut self, mut report: SessionReport) {
@@ -357,6 +385,13 @@ async fn prepared(
 ) -> Result<Result<Ready, NotPrepared>, tokio::task::JoinError> {
     match preparing {
         Some(handle) => handle.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn noted(notes: &mut Option<mpsc::UnboundedReceiver<StepReport>>) -> Option<StepReport> {
+    match notes {
+        Some(notes) => notes.recv().await,
         None => std::future::pending().await,
     }
 }

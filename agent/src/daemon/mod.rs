@@ -105,14 +105,19 @@ pub async fn run(paths: &Paths) -> Result<(), CliError> {
         program: PathBuf::from(OWN_BINARY),
         boot_id,
     };
-    Driver::new(parts).run().await;
+    let residue = Driver::new(parts).run().await;
     notify::stopping();
     // Answers that were just given are still on their way to their clients.
     tokio::time::sleep(Duration::from_millis(50)).await;
     serving.abort();
     // The socket lies on tmpfs; the next agent would replace one that stayed.
     drop(std::fs::remove_file(&socket));
-    tracing::info!("stopped with nothing held");
+    if residue.is_empty() {
+        tracing::info!("stopped with nothing held");
+    } else {
+        let names: Vec<&str> = residue.iter().map(|left| left.name.as_str()).collect();
+        tracing::error!(names = names.join(", "), "stopped; these may still be held");
+    }
     Ok(())
 }
 

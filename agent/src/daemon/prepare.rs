@@ -10,8 +10,7 @@ use tokio::task::JoinSet;
 use quiesced_core::id::ExecutionId;
 use quiesced_core::plan::{Plan, PlannedFilesystem};
 use quiesced_core::problem::Problem;
-use quiesced_core::report::{Ending, SessionReport, Step};
-use quiesced_core::session::{Event, Progress};
+use quiesced_core::report::{Ending, SessionReport, Step, StepReport};
 use quiesced_core::time::BootTime;
 use quiesced_freezer::clock;
 use quiesced_freezer::guardian::{Guardian, Target};
@@ -45,7 +44,7 @@ pub struct Job {
     /// The agent's own binary, which is also the guardian's.
     pub program: PathBuf,
     /// Where steps are reported.
-    pub events: mpsc::UnboundedSender<Event>,
+    pub notes: mpsc::UnboundedSender<StepReport>,
 }
 
 /// Everything is ready and nothing is held.
@@ -125,10 +124,10 @@ pub async fn prepare(job: Job) -> Result<Ready, NotPrepared> {
 }
 
 impl Job {
-    fn note(&self, steps: Vec<quiesced_core::report::StepReport>) {
+    fn note(&self, steps: Vec<StepReport>) {
         for step in steps {
             // Without a driver nobody waits for the report either.
-            drop(self.events.send(Progress::Noted(step).into()));
+            drop(self.notes.send(step));
         }
     }
 
@@ -305,7 +304,7 @@ fn check_identity(
         .with_hint(Some(format!("it was unmounted or mounted over meanwhile: findmnt --target {point}"))))
 }
 
-fn flush_one(name: &str, filesystem: &dyn Filesystem) -> Vec<quiesced_core::report::StepReport> {
+fn flush_one(name: &str, filesystem: &dyn Filesystem) -> Vec<StepReport> {
     let mut steps = Vec::new();
     let mut last = Duration::MAX;
     loop {

@@ -1,13 +1,14 @@
 //! Releasing what the journal lists, with or without a daemon.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use quiesced_core::problem::Problem;
 use quiesced_core::report::ThingKind;
-use quiesced_freezer::journal::{Journal, JournalError, Status};
-use quiesced_freezer::recover::{HookToUndo, Recovery};
+use quiesced_freezer::journal::{Journal, JournalError, Record, Status};
+use quiesced_freezer::recover::{HookToUndo, Recovered as Filesystem, Recovery};
 use quiesced_hooks::Undo;
 use quiesced_topology::Mounts;
 
@@ -36,16 +37,45 @@ pub struct RecoveredThing {
     pub outcome: String,
 }
 
+impl RecoveredThing {
+    fn filesystem(recovered: &Filesystem) -> Self {
+        Self {
+            kind: ThingKind::Filesystem,
+            name: recovered.mount_point.display().to_string(),
+            released: recovered.outcome.is_released(),
+            outcome: recovered.outcome.to_string(),
+        }
+    }
+
+    fn hook(name: String, undone: Result<(), Problem>) -> Self {
+        Self {
+            kind: ThingKind::Hook,
+            name,
+            released: undone.is_ok(),
+            outcome: undone.map_or_else(|problem| problem.to_string(), |()| "undone".to_owned()),
+        }
+    }
+}
+
 impl Recovered {
+    /// Whether a thing is not among those that may still be held.
+    pub fn released(&self, kind: ThingKind, name: &str) -> bool {
+        !self.things.iter().any(|thing| thing.kind == kind && thing.name == name && !thing.released)
+    }
+
     /// Whether nothing is held any more.
     pub fn is_clean(&self) -> bool {
         self.things.iter().all(|thing| thing.released)
     }
 }
 
+/// How long hooks wait for the filesystems: a resume may have to write to them. A thaw takes well under a millisecond;
+/// what takes longer is stuck, and no reason to keep applications waiting.
+const FILESYSTEMS_FIRST: Duration = Duration::from_secs(2);
+
 /// Releases what the journal of a runtime directory lists, and nothing else: filesystems first, then hooks. The
 /// journal is removed when nothing is left. Waits for freezes and thaws that are under way, but not longer than
-/// `patience`.
+/// `patience`, and for hooks as long as their own timeouts say.
 ///
 /// # Errors
 /// When the journal cannot be read.
@@ -54,44 +84,51 @@ pub async fn recover(paths: &Paths, patience: Duration) -> Result<Recovered, Pro
     let Some((journal, record, statuses)) = Journal::open(&paths.runtime_dir).map_err(problem)? else {
         return Ok(Recovered::default());
     };
+    let end = Instant::now() + patience;
     let execution_id = record.execution_id.to_string();
     let root = paths.host_root().to_owned();
-    let thaw = blocking(move || {
-        // Without the table of mounts the journaled mount points are still tried.
-        let mounts = Mounts::read(&root).ok();
-        let locate = |superblock| {
-            let places = mounts.iter().flat_map(|mounts| mounts.of_superblock(superblock));
-            places.map(|mount| mount.mount_point.clone()).collect()
-        };
-        quiesced_freezer::recover::recover(&record, &statuses, &locate, patience)
-    });
-    let Recovery { filesystems, hooks } = thaw.await.map_err(|mut problems| problems.remove(0))?;
-    let mut things = Vec::new();
-    for filesystem in filesystems {
-        let released = filesystem.outcome.is_released();
-        settle(&journal, filesystem.thing, released);
-        things.push(RecoveredThing {
-            kind: ThingKind::Filesystem,
-            name: filesystem.mount_point.display().to_string(),
-            released,
-            outcome: filesystem.outcome.to_string(),
-        });
-    }
-    for hook in hooks {
+    let mut recovery = off_task(move || begin(&root, &record, &statuses)).await?;
+    recovery = wait(recovery, FILESYSTEMS_FIRST.min(patience)).await?;
+    let mut undone = Vec::new();
+    for hook in std::mem::take(&mut recovery.hooks) {
         let outcome = undo(&hook).await;
         settle(&journal, hook.thing, outcome.is_ok());
-        things.push(RecoveredThing {
-            kind: ThingKind::Hook,
-            name: hook.name,
-            released: outcome.is_ok(),
-            outcome: outcome.map_or_else(|problem| problem.to_string(), |()| "undone".to_owned()),
-        });
+        undone.push(RecoveredThing::hook(hook.name, outcome));
     }
+    recovery = wait(recovery, end.saturating_duration_since(Instant::now())).await?;
+    let mut things = Vec::new();
+    for filesystem in recovery.filesystems {
+        settle(&journal, filesystem.thing, filesystem.outcome.is_released());
+        things.push(RecoveredThing::filesystem(&filesystem));
+    }
+    things.extend(undone);
     let recovered = Recovered { execution_id: Some(execution_id), things };
     if recovered.is_clean() {
         journal.finish().map_err(problem)?;
     }
     Ok(recovered)
+}
+
+fn begin(root: &Path, record: &Record, statuses: &[Status]) -> Recovery {
+    // Without the table of mounts the journaled mount points are still tried.
+    let mounts = Mounts::read(root).ok();
+    let locate = |superblock| {
+        let places = mounts.iter().flat_map(|mounts| mounts.of_superblock(superblock));
+        places.map(|mount| mount.mount_point.clone()).collect()
+    };
+    quiesced_freezer::recover::recover(record, statuses, &locate)
+}
+
+async fn wait(mut recovery: Recovery, patience: Duration) -> Result<Recovery, Problem> {
+    let waited = move || {
+        recovery.wait(patience);
+        recovery
+    };
+    off_task(waited).await
+}
+
+async fn off_task<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    blocking(work).await.map_err(|mut problems| problems.remove(0))
 }
 
 async fn undo(hook: &HookToUndo) -> Result<(), Problem> {

@@ -19,14 +19,16 @@ pub fn report<T>(step: Step, hook: &str, timed: Timed<T>) -> (StepReport, Option
     }
 }
 
-/// A hook's answer to whether it had held.
-pub fn verified(hook: &str, timed: Timed<Proof>) -> StepReport {
+/// A hook's answer to whether it had held, and why it can only claim so, if it can.
+pub fn verified(hook: &str, timed: Timed<Proof>) -> (StepReport, Option<String>) {
     let (mut report, proof) = report(Step::Verify, hook, timed);
-    report.note = proof.map(|proof| match proof {
-        Proof::Proved { how } => format!("proved: {how}"),
-        Proof::Claimed { why } => format!("claimed, not proved: {why}"),
-    });
-    report
+    let (note, unproved) = match proof {
+        None => (None, None),
+        Some(Proof::Proved { how }) => (Some(format!("proved: {how}")), None),
+        Some(Proof::Claimed { why }) => (Some(format!("claimed, not proved: {why}")), Some(why)),
+    };
+    report.note = note;
+    (report, unproved)
 }
 
 /// A step of a filesystem.

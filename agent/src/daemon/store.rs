@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use quiesced_core::report::{Ending, REPORT_VERSION, SessionReport};
 use quiesced_core::session::{Outcome, Past};
@@ -36,6 +37,8 @@ impl StoreError {
 #[derive(Clone, Debug)]
 pub struct Store {
     directory: PathBuf,
+    /// Reports are written by threads that may outlive whoever asked for it; one writes at a time.
+    writing: Arc<Mutex<()>>,
 }
 
 impl Store {
@@ -46,7 +49,7 @@ impl Store {
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|source| StoreError { path: directory.to_owned(), action: "made", source })?;
-        Ok(Self { directory: directory.to_owned() })
+        Ok(Self { directory: directory.to_owned(), writing: Arc::default() })
     }
 
     /// Reads every report, oldest first. A session that has no end was lost with the agent or the host; its report
@@ -70,7 +73,8 @@ impl Store {
         Ok(reports)
     }
 
-    /// Writes a report in place of the session's earlier one, and removes the oldest beyond what is kept.
+    /// Writes a report in place of the session's earlier one, and removes the oldest beyond what is kept. A session that
+    /// has ended was not opened afterwards: its report is never replaced by one without an end.
     ///
     /// # Errors
     /// When the file cannot be written; the earlier one is then still whole.
@@ -80,6 +84,10 @@ impl Store {
             let path = path.clone();
             move |source| StoreError { path, action, source }
         };
+        let _only_one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if report.ending.is_none() && path.exists() {
+            return Ok(());
+        }
         let temporary = path.with_extension("new");
         let bytes = serde_json::to_vec_pretty(report).map_err(io::Error::from).map_err(failed("encoded"))?;
         let mut options = fs::OpenOptions::new();
@@ -158,7 +166,8 @@ fn file_name(report: &SessionReport) -> String {
 
 /// How the last session of this id ended, as far as the disk tells; for when no agent runs that could be asked.
 pub fn outcome_on_disk(directory: &Path, id: &quiesced_core::id::ExecutionId) -> Option<Outcome> {
-    let files = Store { directory: directory.to_owned() }.files().ok()?;
+    let store = Store { directory: directory.to_owned(), writing: Arc::default() };
+    let files = store.files().ok()?;
     let reports = files.iter().rev().filter_map(|path| read(path).ok());
     let report = reports.into_iter().find(|report| report.execution_id == *id)?;
     Some(outcome(&report).unwrap_or(Outcome::AutoThawed))

@@ -263,7 +263,9 @@ impl Surveyor {
             })
             .collect();
         let names = hooks.iter().map(|hook| hook.name.clone()).collect();
-        (Runner::new(SessionContext { execution_id: id, volumes: Vec::new() }, hooks), names)
+        let runtime_dir = self.paths.runtime_dir.clone();
+        let session = SessionContext { execution_id: id, volumes: Vec::new(), runtime_dir };
+        (Runner::new(session, hooks), names)
     }
 
     /// Resolves a group whose hooks have been inspected. Looks at paths of hooks, so it may block.

@@ -10,8 +10,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, getpgid};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -47,12 +47,25 @@ impl Process {
         start_time(self.pid) == Some(self.started) && state(self.pid) != Some('Z')
     }
 
+    fn is_there(self) -> bool {
+        start_time(self.pid) == Some(self.started)
+    }
+
     /// Sends it `signal`, if it is still there.
     pub fn signal(self, signal: Signal) {
-        if start_time(self.pid) == Some(self.started) {
+        if self.is_there() {
             // It may end between the two calls: then there is nothing to signal.
             let _ = kill(Pid::from_raw(self.pid), signal);
         }
+    }
+
+    /// Kills it, and with it the group that it leads.
+    fn kill(self) {
+        let pid = Pid::from_raw(self.pid);
+        if self.is_there() && getpgid(Some(pid)) == Ok(pid) {
+            let _ = killpg(pid, Signal::SIGKILL);
+        }
+        self.signal(Signal::SIGKILL);
     }
 
     fn parse(line: &str) -> Option<Self> {
@@ -151,7 +164,7 @@ fn pid_of_name(directory: &Path) -> Option<i32> {
 pub fn kill_noted(directory: &Path) {
     let noted = fs::read_to_string(directory.join("processes")).unwrap_or_default();
     for process in noted.lines().filter_map(Process::parse) {
-        process.signal(Signal::SIGKILL);
+        process.kill();
     }
 }
 

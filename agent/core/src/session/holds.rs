@@ -125,9 +125,13 @@ impl Holds {
         started
     }
 
+    pub(super) fn is_releasing(&self, hook: HookIndex) -> bool {
+        self.hooks.get(hook) == Some(&HookState::Releasing)
+    }
+
     /// Records that a release ended, well or not; false when none was under way.
     pub(super) fn released(&mut self, hook: HookIndex) -> bool {
-        let expected = self.hooks.get(hook) == Some(&HookState::Releasing);
+        let expected = self.is_releasing(hook);
         if expected {
             self.hooks[hook] = HookState::Released;
         }

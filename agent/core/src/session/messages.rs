@@ -57,7 +57,7 @@ pub enum Event {
         /// The request, to be answered once.
         request: RequestId,
     },
-    /// A client went away before it was answered.
+    /// A client went away before it had its answer, whether or not one had been given.
     ClientGone {
         /// The request that needs no answer any more.
         request: RequestId,
@@ -131,8 +131,10 @@ pub enum Progress {
     Released {
         /// The hook.
         hook: HookIndex,
-        /// Whether it had held; absent when it was never fully quiesced.
+        /// Whether it had held; absent when it was not asked for proof.
         verify: Option<StepReport>,
+        /// Why the hook can only claim that it held; absent when it has proved it, or failed to.
+        unproved: Option<String>,
         /// How the release went.
         resume: StepReport,
     },
@@ -177,8 +179,13 @@ pub enum Action {
     Freeze,
     /// Thaw every filesystem; answer with `Settled` for each.
     Thaw,
-    /// Verify and resume a hook; answer with `Released`.
-    Release(HookIndex),
+    /// Resume a hook; answer with `Released`.
+    Release {
+        /// The hook.
+        hook: HookIndex,
+        /// Ask it for proof before, but not for longer than this; absent when no proof is needed any more.
+        verify_until: Option<BootTime>,
+    },
     /// The session is over: let go of the guardian, settle the journal, record the report.
     Close(Box<SessionReport>),
     /// Answer a request.

@@ -116,7 +116,11 @@ impl Machine {
                 }
             }
             Event::ResidueCleared { kind, name } => {
-                self.residue.retain(|residue| residue.kind != kind || residue.name != name);
+                self.residue.retain(|residue| !residue.is(kind, &name));
+                // The thaw that came late may come before the session has ended.
+                if let Some(running) = &mut self.running {
+                    running.residue_cleared(kind, &name);
+                }
             }
             Event::Stop => self.stop(turn),
             Event::Tick => {}
@@ -159,6 +163,9 @@ impl Machine {
             };
         }
         let (code, why) = match self.past.outcome(id) {
+            // Without an id there is no telling whether this is the same post-script again or that of a session which
+            // never was: a success must not be repeated to it.
+            Some(Outcome::Posted(_)) if id.is_none() => (ExitCode::AlreadyThawed, Why::Unknown(id.clone())),
             Some(Outcome::Posted(code)) => (code, Why::AlreadyPosted),
             Some(Outcome::AutoThawed) => (ExitCode::AutoThawed, Why::AlreadyThawed),
             Some(Outcome::NeverHeld) => (ExitCode::AlreadyThawed, Why::NeverHeld),

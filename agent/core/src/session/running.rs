@@ -31,6 +31,7 @@ impl Waiting {
 
 #[derive(Clone, Debug)]
 pub(super) struct Running {
+    opened_by: RequestId,
     /// The pre-script, until it is answered or gone.
     pre: Option<RequestId>,
     waiting: Vec<Waiting>,
@@ -42,6 +43,8 @@ pub(super) struct Running {
     ending: Option<Ending>,
     /// Each way in which the hold turned out to be broken.
     broken: Vec<String>,
+    /// Each hook that claims to have held and cannot prove it.
+    unproved: Vec<String>,
     /// Preparing has ended without a hold.
     never_began: bool,
     holds: Holds,
@@ -73,6 +76,7 @@ impl Running {
             host: None,
         };
         Self {
+            opened_by: request,
             pre: Some(request),
             waiting: Vec::new(),
             budget_ends,
@@ -80,6 +84,7 @@ impl Running {
             was_held: false,
             ending: None,
             broken: Vec::new(),
+            unproved: Vec::new(),
             never_began: false,
             holds: Holds::default(),
             report,
@@ -131,13 +136,19 @@ impl Running {
         self.waiting.push(waiting);
     }
 
-    /// Forgets a request whose client has gone. A pre-script without a client is given up.
+    /// Forgets a request whose client has gone. A session is given up whose pre-script never had its answer: nobody
+    /// takes a snapshot then, and nobody calls post-script.
     pub(super) fn client_gone(&mut self, request: RequestId, turn: &mut Turn) {
         self.waiting.retain(|waiting| waiting.request() != request);
-        if self.pre == Some(request) {
+        if self.opened_by == request {
             self.pre = None;
             self.turn_back(Ending::ClientGone, turn);
         }
+    }
+
+    /// Takes note that something was released after it had been given up.
+    pub(super) fn residue_cleared(&mut self, kind: ThingKind, name: &str) {
+        self.report.residue.retain(|residue| !residue.is(kind, name));
     }
 
     pub(super) fn progress(&mut self, progress: Progress, turn: &mut Turn) {
@@ -148,7 +159,10 @@ impl Running {
             Progress::Quiesced { hook, step } => self.quiesced(hook, step, turn),
             Progress::Frozen { filesystem, step, by_other } => self.frozen(filesystem, step, by_other, turn),
             Progress::Settled { filesystem, end, step } => self.settled(filesystem, end, step, turn),
-            Progress::Released { hook, verify, resume } => self.released(hook, verify, resume, turn),
+            Progress::Released { hook, verify, unproved, resume } => {
+                self.vouched(hook, verify, unproved);
+                self.released(hook, resume, turn);
+            }
             Progress::HoldLost(problem) => self.hold_lost(problem, turn),
             Progress::LeaseEnded => self.turn_back(Ending::LeaseEnded, turn),
         }
@@ -220,20 +234,32 @@ impl Running {
         self.go_on(turn);
     }
 
-    fn released(&mut self, hook: HookIndex, verify: Option<StepReport>, resume: StepReport, turn: &mut Turn) {
-        if !self.holds.released(hook) {
+    /// Takes what a hook says of its hold. A hold that ended early is broken anyway, and nobody was asked.
+    fn vouched(&mut self, hook: HookIndex, verify: Option<StepReport>, unproved: Option<String>) {
+        if !self.holds.is_releasing(hook) {
             return;
         }
+        let name = &self.holds.plan.hooks[hook].name;
         if let Some(problem) = verify.as_ref().and_then(|step| step.failure.as_ref()) {
-            self.broken.push(format!("hook {} lost its hold: {problem}", self.holds.plan.hooks[hook].name));
+            self.broken.push(format!("hook {name} lost its hold: {problem}"));
             self.report.problems.push(problem.clone());
-        } else if verify.is_none() && self.was_held {
-            self.broken.push(format!("hook {} was not asked for proof", self.holds.plan.hooks[hook].name));
+        } else if verify.is_none() && self.was_held && self.ending == Some(Ending::Post) {
+            self.broken.push(format!("hook {name} was not asked for proof"));
+        }
+        self.unproved.extend(
+            unproved.map(|why| format!("nothing proves that hook {name} held its application: {why}")),
+        );
+        self.report.steps.extend(verify);
+    }
+
+    fn released(&mut self, hook: HookIndex, resume: StepReport, turn: &mut Turn) {
+        if !self.holds.released(hook) {
+            return;
         }
         if resume.failure.is_some() {
             self.leave(ThingKind::Hook, self.holds.plan.hooks[hook].name.clone(), Some(&resume));
         }
-        self.report.steps.extend(verify.into_iter().chain([resume]));
+        self.report.steps.push(resume);
         self.go_on(turn);
     }
 
@@ -316,7 +342,12 @@ impl Running {
             (Phase::Freezing, None) if self.holds.all_frozen() => self.hold(turn),
             (Phase::Thawing, _) if self.holds.all_settled() => self.resume(turn),
             (Phase::Resuming, _) => {
-                turn.actions.extend(self.holds.start_releases().into_iter().map(Action::Release));
+                // Proof is asked for only when it can still count, and not for longer than the applications were promised
+                // to be held.
+                let verify_until =
+                    self.lease_ends.filter(|_| self.was_held && self.ending == Some(Ending::Post));
+                let release = |hook| Action::Release { hook, verify_until };
+                turn.actions.extend(self.holds.start_releases().into_iter().map(release));
             }
             _ => {}
         }
@@ -410,6 +441,7 @@ impl Running {
         Evidence {
             broken,
             data_not_frozen: self.report.plan.outside.iter().map(outside).collect(),
+            unproved: self.unproved.clone(),
             hooks: self.report.plan.hooks.len(),
             filesystems: self.report.plan.filesystems.len(),
         }

@@ -7,12 +7,15 @@ use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, setsockopt, socketpair,
+    sockopt::SendTimeout,
 };
+use nix::sys::time::TimeVal;
 
 use quiesced_core::time::BootTime;
 
@@ -22,7 +25,7 @@ use crate::process::ProcessId;
 use crate::target::{Directory, Filesystem};
 
 /// A guardian that is not ready by then never will be: it takes a few milliseconds.
-const ARM_LIMIT_MILLIS: u16 = 2_000;
+const ARM_LIMIT: Duration = Duration::from_secs(2);
 
 /// One filesystem to be guarded, with its rank: rank 0 is frozen first and thawed last.
 #[derive(Debug)]
@@ -115,9 +118,14 @@ impl Guardian {
             .spawn()
             .map_err(ArmError::Start)?;
         let guardian = Self { socket, keeper: Keeper::Process(Some(child)) };
+        let limit = TimeVal::new(ARM_LIMIT.as_secs().cast_signed(), 0);
+        setsockopt(&guardian.socket, SendTimeout, &limit).map_err(start)?;
         for target in targets {
             let command = Command::Target { rank: target.rank, st_dev: target.filesystem.st_dev() };
-            guardian.tell_with(command, target.filesystem.as_fd()).map_err(start)?;
+            guardian.tell_with(command, target.filesystem.as_fd()).map_err(|errno| match errno {
+                Errno::EAGAIN => ArmError::Late,
+                errno => start(errno),
+            })?;
         }
         guardian.tell(Command::Arm { lease_ends }).map_err(start)?;
         guardian.await_armed()
@@ -183,11 +191,16 @@ impl Guardian {
     }
 
     fn await_armed(self) -> Result<Self, ArmError> {
-        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::from(ARM_LIMIT_MILLIS)) {
-            Ok(0) => return Err(ArmError::Late),
-            Ok(_) => {}
-            Err(errno) => return Err(ArmError::Start(errno.into())),
+        let end = Instant::now() + ARM_LIMIT;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)) {
+                Ok(0) => return Err(ArmError::Late),
+                Ok(_) => break,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(start(errno)),
+            }
         }
         match self.try_recv() {
             Ok(Some(Report::Armed)) => Ok(self),
@@ -205,7 +218,8 @@ impl Guardian {
         let bytes = command.encode();
         let fds: [RawFd; 1] = [fd.as_raw_fd()];
         let control = [ControlMessage::ScmRights(&fds)];
-        // This waits while the guardian, which is still starting, has not read what was sent before.
+        // This waits while the guardian, which is still starting, has not read what was sent before; not longer than
+        // the socket's limit.
         sendmsg::<()>(
             self.socket.as_raw_fd(),
             &[IoSlice::new(&bytes)],
@@ -237,7 +251,8 @@ impl Drop for Guardian {
             && let Some(mut child) = child.take()
             && !matches!(child.try_wait(), Ok(Some(_)))
         {
-            thread::spawn(move || drop(child.wait()));
+            // Without a thread it stays a zombie until the agent ends, which does no harm.
+            let _zombie = thread::Builder::new().spawn(move || drop(child.wait()));
         }
     }
 }

@@ -15,7 +15,7 @@
 //! group, SIGTERM first. After a success the group is left alone, so a command may leave something behind that holds
 //! the application; it should redirect its output, which nobody reads any more. `resume` runs whenever `quiesce` was
 //! started, so it must do no harm when nothing was quiesced. The hold outlives the agent, therefore `resume` is also
-//! what the journal lists.
+//! what the journal lists; a command that outlives the agent too is ended before.
 
 use std::path::Path;
 
@@ -23,6 +23,7 @@ use async_trait::async_trait;
 
 use crate::error::{CommandError, HookError};
 use crate::hook::{DataPath, Hook, Inspection, Proof, StepContext};
+use crate::process::mark::Mark;
 use crate::process::program::{Environment, Program, environment, with_limit};
 use crate::process::supervise::Supervisor;
 use crate::settings::ExecSettings;
@@ -105,12 +106,18 @@ impl Hook for ExecHook {
         Ok(Inspection { data_paths: data_paths(&self.settings.data).await? })
     }
 
+    async fn prepare(&mut self, step: &StepContext) -> Result<(), HookError> {
+        self.supervisor = Supervisor::marked(Mark::create(&Mark::path(&step.runtime_dir, &step.hook))?);
+        Ok(())
+    }
+
     fn undo(&self, step: &StepContext) -> Option<Undo> {
         Some(Undo::Command {
             argv: self.settings.resume.clone(),
             user: self.settings.user.clone(),
             environment: on_edge(step, "resume"),
             timeout: self.settings.common.timeout,
+            mark: Mark::path(&step.runtime_dir, &step.hook),
         })
     }
 

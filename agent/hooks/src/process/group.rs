@@ -1,11 +1,13 @@
 //! Process groups: to end a child together with everything it started.
 
+use std::path::Path;
 use std::time::Duration;
 use std::{fs, io};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 use tokio::process::Child;
 
 use crate::error::CommandError;
@@ -70,30 +72,69 @@ fn signal(leader: Pid, signal: Signal) -> Result<(), CommandError> {
     }
 }
 
-/// Ends the group of a process that began at `start_time`; does nothing when that process is gone.
-pub(crate) async fn end_if_same(pid: i32, start_time: u64) -> Result<(), CommandError> {
-    match self::start_time(pid) {
-        Ok(begun) if begun == start_time => end(Pid::from_raw(pid)).await,
-        Ok(_another) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(CommandError::Examine { path: stat_path(pid).into(), source }),
-    }
+/// The leader of a group, told apart from whoever has its number later. It stands in the journal as JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leader {
+    /// Its process number, which is also that of its group.
+    pub pid: i32,
+    /// When it began: field 22 of `/proc/PID/stat`, in clock ticks since boot (proc_pid_stat(5)).
+    pub start_time: u64,
+    /// Its session.
+    pub session: i32,
 }
 
-/// When a process began, in clock ticks since boot: field 22 of `/proc/PID/stat`, see `proc_pid_stat(5)`.
-pub(crate) fn start_time(pid: i32) -> io::Result<u64> {
-    let stat = fs::read_to_string(stat_path(pid))?;
-    parse_start_time(&stat).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "field 22 is missing"))
+impl Leader {
+    /// The process that has this number now.
+    pub(crate) fn of(pid: i32) -> io::Result<Self> {
+        let stat = fs::read_to_string(stat_path(pid))?;
+        Self::parse(&stat).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "field 22 is missing"))
+    }
+
+    /// Reads a line of `/proc/PID/stat`. The name in field 2 may hold anything, parentheses and spaces too, so fields
+    /// are counted from its last bracket.
+    pub(crate) fn parse(stat: &str) -> Option<Self> {
+        let (pid, rest) = stat.split_once(' ')?;
+        let fields: Vec<&str> = rest.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let (session, start_time) = (fields.get(6 - 3)?.parse().ok()?, fields.get(22 - 3)?.parse().ok()?);
+        Some(Self { pid: pid.parse().ok()?, start_time, session })
+    }
+
+    /// Ends its group. Nothing is done when its number belongs to another process by now.
+    pub(crate) async fn end(self) -> Result<(), CommandError> {
+        match Self::of(self.pid) {
+            Ok(now) if now.start_time == self.start_time => end(Pid::from_raw(self.pid)).await,
+            Ok(_another) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.end_orphans().await,
+            Err(source) => Err(CommandError::Examine { path: stat_path(self.pid).into(), source }),
+        }
+    }
+
+    /// Ends who is left of its group after it has gone. While anybody is, the kernel gives its number to nobody else;
+    /// its session must be the same, in case the group came to its end and the number was used for another one.
+    async fn end_orphans(self) -> Result<(), CommandError> {
+        let path = Path::new("/proc");
+        let examine = |source| CommandError::Examine { path: path.to_owned(), source };
+        for entry in fs::read_dir(path).map_err(examine)? {
+            let entry = entry.map_err(examine)?;
+            // Others are no processes, or have ended meanwhile.
+            let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+            let is_orphan = Self::parse(&stat).is_some_and(|process| process.session == self.session)
+                && group(&stat) == Some(self.pid);
+            if is_orphan {
+                return end(Pid::from_raw(self.pid)).await;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn stat_path(pid: i32) -> String {
     format!("/proc/{pid}/stat")
 }
 
-/// The name in field 2 may hold anything, parentheses and spaces too, so fields are counted from its last bracket.
-fn parse_start_time(stat: &str) -> Option<u64> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+/// Field 5 of a line of `/proc/PID/stat`.
+fn group(stat: &str) -> Option<i32> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(5 - 3)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -101,15 +142,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_start_time_is_found_behind_a_misleading_name() {
-        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 1000 10";
-        assert_eq!(parse_start_time(stat), Some(4711));
-        assert_eq!(parse_start_time("7 (a) S 1"), None);
+    fn the_fields_are_found_behind_a_misleading_name() {
+        let stat = "7 (a) b (c) S 1 8 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 1000 10";
+        assert_eq!(Leader::parse(stat), Some(Leader { pid: 7, start_time: 4711, session: 9 }));
+        assert_eq!(group(stat), Some(8));
+        assert_eq!(Leader::parse("7 (a) S 1"), None);
     }
 
     #[tokio::test]
     async fn a_process_that_only_has_the_same_number_is_left_alone() {
-        let own = i32::try_from(std::process::id()).unwrap();
-        end_if_same(own, start_time(own).unwrap() + 1).await.unwrap();
+        let own = Leader::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        Leader { start_time: own.start_time + 1, ..own }.end().await.unwrap();
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_line_makes_the_parser_panic(line in ".*") {
+            let _parsed = (Leader::parse(&line), group(&line));
+        }
     }
 }

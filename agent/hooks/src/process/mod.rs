@@ -6,6 +6,7 @@
 
 pub(crate) mod account;
 pub(crate) mod group;
+pub(crate) mod mark;
 pub(crate) mod output;
 pub(crate) mod program;
 pub(crate) mod supervise;

@@ -58,8 +58,11 @@ impl Tail {
 
     /// The last lines, once the writer has ended.
     pub(crate) async fn said(&mut self) -> Said {
-        // The outcome does not matter: what was read by now is what there is.
-        let _ = tokio::time::timeout(LAST_OUTPUT, &mut self.reader).await;
+        // A task that has ended was waited for before, and may not be a second time.
+        if !self.reader.is_finished() {
+            // The outcome does not matter: what was read by now is what there is.
+            let _ = tokio::time::timeout(LAST_OUTPUT, &mut self.reader).await;
+        }
         let ring = lock(&self.ring);
         Said::new(&ring.kept.iter().copied().collect::<Vec<_>>(), ring.total)
     }

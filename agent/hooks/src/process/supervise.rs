@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::group::Group;
 use super::how_it_ended;
+use super::mark::Mark;
 use super::output::{Said, Tail};
 use super::program::{Environment, Program, with_limit};
 use crate::error::CommandError;
@@ -20,10 +21,16 @@ use crate::error::CommandError;
 /// Runs the commands of one hook, one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Supervisor {
+    mark: Option<Mark>,
     watch: Option<JoinHandle<Result<(), CommandError>>>,
 }
 
 impl Supervisor {
+    /// Lets every command from now on leave this mark while it runs.
+    pub(crate) fn marked(mark: Mark) -> Self {
+        Self { mark: Some(mark), watch: None }
+    }
+
     /// Runs a command to its end. When the future is dropped, the command's process group is ended.
     pub(crate) async fn run(
         &mut self,
@@ -33,7 +40,8 @@ impl Supervisor {
         self.settle().await;
         // Dropped together with this future, which is what the watching task waits for.
         let (_still_wanted, given_up) = oneshot::channel();
-        let watch = self.watch.insert(tokio::spawn(watch(program.clone(), environment, given_up)));
+        let watch =
+            self.watch.insert(tokio::spawn(watch(program.clone(), environment, self.mark.clone(), given_up)));
         let ended = watch.await;
         self.watch = None;
         ended.unwrap_or_else(|_| Err(CommandError::Unwatched { command: program.line() }))
@@ -54,8 +62,9 @@ pub(crate) async fn run_within(
     program: &Program,
     environment: Environment,
     limit: Duration,
+    mark: Mark,
 ) -> Result<(), CommandError> {
-    let mut supervisor = Supervisor::default();
+    let mut supervisor = Supervisor::marked(mark);
     let run = supervisor.run(program, with_limit(environment, limit));
     match tokio::time::timeout(limit, run).await {
         Ok(ended) => ended,
@@ -69,9 +78,20 @@ pub(crate) async fn run_within(
 async fn watch(
     program: Program,
     environment: Environment,
+    mark: Option<Mark>,
     given_up: oneshot::Receiver<()>,
 ) -> Result<(), CommandError> {
-    let (mut child, group) = start(&program, &environment).await?;
+    let ended = watch_marked(&program, environment, mark.as_ref(), given_up).await;
+    mark.map_or(Ok(()), |mark| mark.clear()).and(ended)
+}
+
+async fn watch_marked(
+    program: &Program,
+    environment: Environment,
+    mark: Option<&Mark>,
+    given_up: oneshot::Receiver<()>,
+) -> Result<(), CommandError> {
+    let (mut child, group) = start(program, &environment, mark).await?;
     let mut stdout = child.stdout.take().map(Tail::of);
     let mut stderr = child.stderr.take().map(Tail::of);
     let ended = tokio::select! {
@@ -83,7 +103,7 @@ async fn watch(
         group.let_go();
         return Ok(());
     }
-    let how = finish(child, group, ended, &program).await?;
+    let how = finish(child, group, ended, program).await?;
     let said = last_words(stderr.as_mut(), stdout.as_mut()).await;
     let error =
         CommandError::Failed { command: program.line(), how, said, by_hand: program.by_hand(&environment) };
@@ -97,8 +117,12 @@ async fn watch(
 pub(crate) async fn start(
     program: &Program,
     environment: &Environment,
+    mark: Option<&Mark>,
 ) -> Result<(Child, Group), CommandError> {
     let mut command = program.command(environment);
+    if let Some(mark) = mark {
+        mark.on(&mut command);
+    }
     start_command(move || command.spawn(), program).await
 }
 

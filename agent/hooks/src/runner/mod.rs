@@ -8,11 +8,12 @@
 //!                             ├─ time is over ─────▶ TimedOut   ┐ the step is dropped where it waits;
 //!                             ├─ cancel ───────────▶ Cancelled  ├ the hook can still be released
 //!                             └─ panic ────────────▶ Panicked   ┘
-//! release ─▶ verify (only when quiesce succeeded) ─▶ resume (always)
+//! release ─▶ verify (only when quiesce succeeded and proof is asked for) ─▶ resume (always)
 //! ```
 
 mod task;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct SessionContext {
     pub execution_id: ExecutionId,
     /// The volumes that the session covers; empty while they are not known.
     pub volumes: Vec<String>,
+    /// Where the agent keeps what must outlive it, but not the boot; on tmpfs.
+    pub runtime_dir: PathBuf,
 }
 
 /// A step that was asked for has ended.
@@ -72,7 +75,7 @@ pub enum Outcome {
 /// How a release ended.
 #[derive(Debug)]
 pub struct Released {
-    /// Whether the application was held all along; absent when it was never fully quiesced.
+    /// Whether the application was held all along; absent when it was never fully quiesced, or not asked.
     pub verify: Option<Timed<Proof>>,
     /// Whether it goes on.
     pub resume: Timed<()>,
@@ -145,9 +148,10 @@ impl Runner {
         self.order(hook, Work::Quiesce, Some(deadline));
     }
 
-    /// Lets a hook verify its hold, and resume. Both have the whole of the hook's timeout, and cannot be cancelled.
-    pub fn release(&mut self, hook: HookIndex) {
-        self.order(hook, Work::Release, None);
+    /// Lets a hook verify its hold, if proof is asked for, and resume. Both have the hook's timeout, but the proof ends
+    /// at `verify_until` at the latest. Neither can be cancelled.
+    pub fn release(&mut self, hook: HookIndex, verify_until: Option<BootTime>) {
+        self.order(hook, Work::Release { verify_until }, None);
     }
 
     /// Gives up the step that was last ordered of a hook, unless it has ended or is a release. It still answers.
@@ -165,7 +169,7 @@ impl Runner {
         }
     }
 
-    /// Cancels what still runs, lets every hook go of what it had opened, and waits until all have.
+    /// Cancels what still runs, lets every hook go of what it had opened, and waits until all have, however long.
     pub async fn close(mut self) {
         for handle in self.hooks.drain(..) {
             handle.cancel.map(|cancel| cancel.send(()));

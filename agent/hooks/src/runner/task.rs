@@ -17,8 +17,8 @@ use crate::clock;
 use crate::error::HookError;
 use crate::hook::StepContext;
 
-/// The time a hook has to let go of what it had opened.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// A hook that takes longer to let go of what it had opened is told of.
+const CLOSE_USUALLY: Duration = Duration::from_secs(2);
 
 /// What a task is asked to do.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ pub(super) enum Work {
     Inspect,
     Prepare,
     Quiesce,
-    Release,
+    Release { verify_until: Option<BootTime> },
 }
 
 /// One step to be taken.
@@ -58,8 +58,17 @@ impl Task {
             }
         }
         let NamedHook { name, hook, .. } = &mut self.hook;
-        if tokio::time::timeout(CLOSE_LIMIT, guarded(hook.close())).await.is_err() {
-            tracing::warn!(hook = %name, "the hook did not let go of what it had opened");
+        let mut close = pin!(guarded(hook.close()));
+        let closed = match tokio::time::timeout(CLOSE_USUALLY, close.as_mut()).await {
+            Ok(closed) => closed,
+            Err(_) => {
+                tracing::warn!(hook = %name, "the hook takes long to let go of what it had opened");
+                close.await
+            }
+        };
+        if let Err(panic) = closed {
+            let message = panic_message(panic.as_ref());
+            tracing::error!(hook = %name, message, "the hook panicked while it let go of what it had opened");
         }
     }
 
@@ -85,14 +94,14 @@ impl Task {
                 self.quiesced = done.result.is_ok();
                 Outcome::Quiesced(done)
             }
-            Work::Release => Outcome::Released(self.release(&session).await),
+            Work::Release { verify_until } => Outcome::Released(self.release(&session, verify_until).await),
         }
     }
 
-    async fn release(&mut self, session: &SessionContext) -> Released {
+    async fn release(&mut self, session: &SessionContext, verify_until: Option<BootTime>) -> Released {
         let mut verify = None;
-        if std::mem::take(&mut self.quiesced) {
-            let step = self.context(session, None);
+        if std::mem::take(&mut self.quiesced) && verify_until.is_some() {
+            let step = self.context(session, verify_until);
             let hook = &mut self.hook.hook;
             verify = Some(attempt("verify", &step, None, async { hook.verify(&step).await }).await);
         }
@@ -108,6 +117,7 @@ impl Task {
             hook: self.hook.name.clone(),
             execution_id: session.execution_id.clone(),
             volumes: session.volumes.clone(),
+            runtime_dir: session.runtime_dir.clone(),
             deadline: deadline.map_or(own, |given| given.min(own)),
         }
     }

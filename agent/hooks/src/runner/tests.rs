@@ -58,7 +58,11 @@ fn runner(names: &[&'static str], timeout: Duration) -> (Runner, Log) {
         hook: Box::new(Scripted { name, log: Arc::clone(&log) }),
         timeout,
     });
-    let session = SessionContext { execution_id: ExecutionId::NONE, volumes: vec![] };
+    let session = SessionContext {
+        execution_id: ExecutionId::NONE,
+        volumes: vec![],
+        runtime_dir: std::env::temp_dir(),
+    };
     (Runner::new(session, hooks.collect()), log)
 }
 
@@ -94,7 +98,7 @@ async fn a_step_that_takes_too_long_is_given_up_and_the_hook_is_still_resumed() 
     let (mut runner, log) = runner(&["hangs"], Duration::from_millis(100));
     runner.quiesce(0, soon());
     assert!(matches!(quiesced(&mut runner).await, Err(HookError::TimedOut { .. })));
-    runner.release(0);
+    runner.release(0, Some(soon()));
     let released = released(&mut runner).await;
     assert!(released.verify.is_none(), "what never held is not asked for proof");
     released.resume.result.unwrap();
@@ -115,7 +119,7 @@ async fn a_cancelled_step_is_answered_and_the_hook_is_still_resumed() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     runner.cancel(0);
     assert!(matches!(quiesced(&mut runner).await, Err(HookError::Cancelled { .. })));
-    runner.release(0);
+    runner.release(0, Some(soon()));
     released(&mut runner).await.resume.result.unwrap();
     assert!(log.lock().unwrap().contains(&"hangs resume".to_owned()));
 }
@@ -126,7 +130,7 @@ async fn a_panic_is_an_error_of_its_step_and_the_hook_is_still_resumed() {
     runner.quiesce(0, soon());
     let error = quiesced(&mut runner).await.unwrap_err();
     assert!(error.to_string().contains("the hook has a defect"), "{error}");
-    runner.release(0);
+    runner.release(0, Some(soon()));
     released(&mut runner).await.resume.result.unwrap();
     assert!(log.lock().unwrap().contains(&"panics resume".to_owned()));
 }
@@ -136,7 +140,7 @@ async fn a_hook_that_cannot_prove_its_hold_is_resumed_all_the_same() {
     let (mut runner, log) = runner(&["loses"], TIMEOUT);
     runner.quiesce(0, soon());
     quiesced(&mut runner).await.unwrap();
-    runner.release(0);
+    runner.release(0, Some(soon()));
     let released = released(&mut runner).await;
     released.verify.unwrap().result.unwrap_err();
     released.resume.result.unwrap();
@@ -148,7 +152,7 @@ async fn a_failed_quiesce_counts_as_held_and_is_resumed_without_proof() {
     let (mut runner, log) = runner(&["fails"], TIMEOUT);
     runner.quiesce(0, soon());
     assert!(quiesced(&mut runner).await.is_err());
-    runner.release(0);
+    runner.release(0, Some(soon()));
     assert!(released(&mut runner).await.verify.is_none());
     assert_eq!(*log.lock().unwrap(), ["fails quiesce", "fails resume"]);
 }

@@ -7,7 +7,6 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::error::SessionError;
 use crate::process::output::shown;
 
 /// The longest line that is an answer.
@@ -65,14 +64,12 @@ impl<S: AsyncRead + Unpin> Lines<S> {
     ///
     /// # Errors
     /// When the stream has ended.
-    pub(super) fn unasked(&mut self) -> Result<Option<String>, SessionError> {
+    pub(super) fn unasked(&mut self) -> io::Result<Option<String>> {
         let mut context = Context::from_waker(Waker::noop());
         while let Poll::Ready(read) = self.fill(&mut context) {
             match read {
-                Ok(0) | Err(_) => {
-                    let how = "closed its standard output".to_owned();
-                    return Err(SessionError::Ended { how, said: crate::process::output::Said::default() });
-                }
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) => return Err(error),
                 Ok(_) if self.pending.len() > LONGEST => break,
                 Ok(_) => {}
             }

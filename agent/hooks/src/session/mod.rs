@@ -25,7 +25,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use crate::error::{HookError, SessionError};
 use crate::exec::data_paths;
 use crate::hook::{Hook, Inspection, Proof, StepContext};
-use crate::process::group::{self, Group};
+use crate::process::group::{Group, Leader};
 use crate::process::how_it_ended;
 use crate::process::output::{Said, Tail};
 use crate::process::program::{Program, environment};
@@ -48,7 +48,7 @@ pub(crate) struct SessionHook {
 struct Running {
     child: Child,
     group: Group,
-    start_time: Option<u64>,
+    leader: Option<Leader>,
     input: ChildStdin,
     output: Lines<ChildStdout>,
     errors: Option<Tail>,
@@ -76,8 +76,8 @@ impl Running {
             return Err(SessionError::NotRunning.into());
         };
         let errors = child.stderr.take().map(Tail::of);
-        let start_time = group::start_time(group.leader()).ok();
-        Ok(Self { child, group, start_time, input, output: Lines::of(output), errors, open: None })
+        let leader = Leader::of(group.leader()).ok();
+        Ok(Self { child, group, leader, input, output: Lines::of(output), errors, open: None })
     }
 
     /// Tells the child one thing and waits for its answer. When the future is dropped in between, the question stays
@@ -87,8 +87,10 @@ impl Running {
             let late = self.answer().await?;
             tracing::debug!(?late, "a late answer of a session's child");
         }
-        if let Some(line) = self.output.unasked()? {
-            return Err(SessionError::Unasked { line });
+        match self.output.unasked() {
+            Ok(None) => {}
+            Ok(Some(line)) => return Err(SessionError::Unasked { line }),
+            Err(_ended) => return Err(self.ended().await),
         }
         let told = async {
             self.input.write_all(question.as_bytes()).await?;
@@ -165,8 +167,7 @@ impl Hook for SessionHook {
     }
 
     fn undo(&self, _step: &StepContext) -> Option<Undo> {
-        let child = self.child.as_ref()?;
-        Some(Undo::KillGroup { pid: child.group.leader(), start_time: child.start_time? })
+        Some(Undo::KillGroup(self.child.as_ref()?.leader?))
     }
 
     async fn quiesce(&mut self, _step: &StepContext) -> Result<(), HookError> {

@@ -59,7 +59,7 @@ async fn a_child_that_dies_while_it_holds_has_lost_the_hold() {
     hook.quiesce(&step(LIMIT)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     let error = hook.verify(&step(LIMIT)).await.unwrap_err().to_string();
-    assert!(error.contains("standard output") || error.contains("exited with code 3"), "{error}");
+    assert!(error.contains("exited with code 3") && error.contains("connection lost"), "{error}");
     hook.resume(&step(LIMIT)).await.unwrap();
 }
 

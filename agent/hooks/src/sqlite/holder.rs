@@ -82,8 +82,8 @@ impl Holder {
         self.given_up.store(true, Ordering::SeqCst);
     }
 
-    /// Releases the lock, if it was taken, and closes the connection.
-    pub(super) async fn release(self) -> Result<(), SqliteError> {
+    /// Releases the lock, if it was taken. The connection is closed when the holder is dropped.
+    pub(super) async fn release(&self) -> Result<(), SqliteError> {
         self.send(Held::release).await
     }
 

@@ -81,18 +81,21 @@ impl Hook for SqliteHook {
         // A lock that was given up may still be waited for; it must not be taken after this.
         self.holders.iter().for_each(Holder::give_up);
         let mut first_failure = Ok(());
-        for holder in self.holders.drain(..).rev() {
+        // One whose thread does not answer stays in the list, so that `close` waits for it.
+        while let Some(holder) = self.holders.last() {
             first_failure = first_failure.and(holder.release().await);
+            self.holders.pop();
         }
         Ok(first_failure?)
     }
 
     async fn close(&mut self) {
         self.holders.iter().for_each(Holder::give_up);
-        for holder in self.holders.drain(..) {
+        while let Some(holder) = self.holders.last() {
             if let Err(error) = holder.release().await {
-                tracing::warn!(%error, "a database that was never held cannot be closed");
+                tracing::warn!(%error, "a database cannot be closed");
             }
+            self.holders.pop();
         }
     }
 }

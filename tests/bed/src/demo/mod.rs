@@ -83,11 +83,7 @@ impl Scene {
         let pair = Pair::on(&ledger.mount_point, &records.mount_point);
         let writer = Writer::process(&std::env::current_exe()?, &Work::Pair(pair.clone()))?;
         wait_until("the ledger is there", Duration::from_secs(20), || pair.ledger.exists())?;
-        let config = format!(
-            "[hook.ledger.sqlite]\ndatabases = [{:?}]\n\n[hook.records.exec]\nquiesce = [\"/bin/true\"]\n\
-             resume = [\"/bin/true\"]\ndata = [{:?}]\nafter = [\"ledger\"]\n",
-            pair.ledger, records.mount_point
-        );
+        let config = hooks(&pair, &bed.directory().join("size-of-records"));
         let agent = Agent::start(binary, AgentOptions::configured(&config))?;
         Ok(Self { agent, writer, ledger, records, document: Document::parse(document)?, bed })
     }
@@ -137,6 +133,22 @@ impl Scene {
     }
 }
 
+/// The application writes a record only inside a transaction on the ledger, so the ledger's lock holds it as well: the
+/// second hook has but to prove that its records do not grow.
+fn hooks(pair: &Pair, noted: &Path) -> String {
+    let (records, noted) = (pair.records.display(), noted.display());
+    let size = format!("stat -c %s '{records}'");
+    let shell = |script: String| format!("[\"/bin/sh\", \"-c\", {script:?}]");
+    format!(
+        "[hook.ledger.sqlite]\ndatabases = [{:?}]\n\n[hook.records.exec]\nquiesce = {}\nverify = {}\nresume = {}\n\
+         data = ['{records}']\nafter = [\"ledger\"]\n",
+        pair.ledger,
+        shell(format!("{size} > '{noted}'")),
+        shell(format!("test \"$({size})\" = \"$(cat '{noted}')\"")),
+        shell(format!("rm -f '{noted}'")),
+    )
+}
+
 /// Shows a session on a made-up host, for those without root.
 ///
 /// # Errors
@@ -147,7 +159,7 @@ pub fn simulate(binary: &Path) -> Result<bool, Box<dyn Error>> {
     let mounts = "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 21 259:1 / /data rw - xfs /dev/nvme1n1 rw\n";
     std::fs::write(host.path().join("proc/self/mountinfo"), mounts)?;
     std::fs::write(host.path().join("proc/swaps"), "Filename Type Size Used Priority\n")?;
-    let config = "[hook.queue.exec]\nquiesce = [\"/bin/true\"]\nresume = [\"/bin/true\"]\n\n\
+    let config = "[hook.queue.exec]\nquiesce = [\"/bin/true\"]\nverify = [\"/bin/true\"]\nresume = [\"/bin/true\"]\n\n\
                   [group.default]\nfilesystems = [\"/data\"]\n";
     let options = AgentOptions::configured(config).variable("QUIESCED_SIMULATE", host.path());
     let agent = Agent::start(binary, options)?;

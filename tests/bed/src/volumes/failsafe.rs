@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
 use super::BedError;
 use crate::claim::Process;
 
@@ -60,7 +63,8 @@ impl Failsafe {
 
 impl Drop for Failsafe {
     fn drop(&mut self) {
-        // Both fail only when it has ended by itself.
+        // Its whole group, for the sleep(1) that it waits for. All fail only when it has ended by itself.
+        let _ = killpg(Pid::from_raw(self.process.pid()), Signal::SIGKILL);
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

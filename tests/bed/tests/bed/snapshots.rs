@@ -21,6 +21,24 @@ fn checked(ledger: &Volume, records: &Volume) -> PairReport {
 }
 
 #[test]
+fn volumes_and_their_pool_are_written_past_the_page_cache() {
+    if !require_root("a loop volume") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    let volume = bed.volume("data", Fs::Ext4, 64 * MIB).unwrap();
+    let mut seen = 0;
+    for entry in fs::read_dir("/sys/block").unwrap().flatten() {
+        let Ok(file) = fs::read_to_string(entry.path().join("loop/backing_file")) else { continue };
+        if Path::new(file.trim_end()).starts_with(bed.directory()) {
+            assert_eq!(fs::read_to_string(entry.path().join("loop/dio")).unwrap().trim(), "1", "{file}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2, "{volume:?} and its pool");
+}
+
+#[test]
 fn a_clone_restores_the_moment_in_which_it_was_made() {
     if !require_root("a loop volume") {
         return;

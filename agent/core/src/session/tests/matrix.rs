@@ -67,7 +67,8 @@ fn events() -> Vec<MakeEvent> {
         ("fs 0 thawed", |_| settled(FreezeEnd::Thawed)),
         ("fs 0 stuck", |_| settled(FreezeEnd::Residue)),
         ("hook 1 released", |_| {
-            Progress::Released { hook: 1, verify: None, resume: step(Step::Resume, false) }.into()
+            let resume = step(Step::Resume, false);
+            Progress::Released { hook: 1, verify: None, unproved: None, resume }.into()
         }),
         ("hold lost", |_| Progress::HoldLost(Problem::new("lost")).into()),
         ("lease ended", |_| Progress::LeaseEnded.into()),
@@ -87,7 +88,8 @@ fn brief(action: &Action) -> String {
         Action::CancelQuiesce(hook) => format!("cancel {hook}"),
         Action::Freeze => "freeze".into(),
         Action::Thaw => "thaw".into(),
-        Action::Release(hook) => format!("release {hook}"),
+        Action::Release { hook, verify_until: Some(_) } => format!("prove and release {hook}"),
+        Action::Release { hook, verify_until: None } => format!("release {hook}"),
         Action::Close(_) => "close".into(),
         Action::Exit => "exit".into(),
     }

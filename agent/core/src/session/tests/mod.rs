@@ -61,6 +61,7 @@ pub(super) struct Faults {
     pub(super) by_other: bool,
     pub(super) thaw: Option<FreezeEnd>,
     pub(super) verify: bool,
+    pub(super) unproved: bool,
     pub(super) resume: bool,
     pub(super) outside: bool,
 }
@@ -178,9 +179,10 @@ impl World {
             }
             Action::Freeze => (0..2).map(|filesystem| self.freeze(filesystem)).collect(),
             Action::Thaw => (0..2).map(|filesystem| self.thaw(filesystem)).collect(),
-            Action::Release(hook) => vec![Progress::Released {
+            Action::Release { hook, verify_until } => vec![Progress::Released {
                 hook: *hook,
-                verify: Some(step(Step::Verify, faults.verify)),
+                verify: verify_until.map(|_| step(Step::Verify, faults.verify)),
+                unproved: faults.unproved.then(|| "nobody looked".to_owned()),
                 resume: step(Step::Resume, faults.resume),
             }],
             Action::CancelQuiesce(_) | Action::Close(_) | Action::Answer { .. } | Action::Exit => vec![],

@@ -42,7 +42,7 @@ fn hooks_come_before_filesystems_and_leave_after_them_in_reverse() {
         .iter()
         .filter_map(|action| match action {
             Action::Quiesce(hook) => Some(format!("+{hook}")),
-            Action::Release(hook) => Some(format!("-{hook}")),
+            Action::Release { hook, .. } => Some(format!("-{hook}")),
             Action::Freeze => Some("freeze".into()),
             Action::Thaw => Some("thaw".into()),
             _ => None,
@@ -59,8 +59,9 @@ fn pre_is_201_when_a_hook_fails_and_only_what_was_started_is_released() {
     world.settle();
     assert_eq!(world.code(pre), Some(201));
     assert!(world.machine.is_idle());
-    let released =
-        |hook| world.trace.iter().any(|action| matches!(action, Action::Release(at) if *at == hook));
+    let released = |released| {
+        world.trace.iter().any(|action| matches!(action, Action::Release { hook, .. } if *hook == released))
+    };
     assert!(released(0), "what failed may have taken effect");
     assert!(!released(1), "it was never started");
     assert!(released(2));
@@ -201,6 +202,73 @@ fn post_is_202_with_residue_and_the_next_pre_is_206_until_it_is_cleared() {
 }
 
 #[test]
+fn what_is_released_late_but_before_the_end_of_its_session_is_no_residue() {
+    let mut world = held();
+    let post = world.post(id(1));
+    let stuck = Progress::Settled { filesystem: 0, end: FreezeEnd::Residue, step: None };
+    world.send(stuck.into());
+    let name = "/data0".to_owned();
+    world.send(Event::ResidueCleared { kind: crate::report::ThingKind::Filesystem, name });
+    world.settle();
+    assert_eq!(world.code(post), Some(0));
+    assert!(world.machine.has_no_residue());
+    assert_eq!(last_report(&world).problems.len(), 1, "it is told all the same");
+    let next = world.pre(id(2));
+    world.settle();
+    assert_eq!(world.code(next), Some(0));
+}
+
+#[test]
+fn a_hold_that_is_claimed_and_not_proved_lowers_the_verdict_but_not_the_code() {
+    let mut world = held();
+    world.faults.unproved = true;
+    let post = world.post(id(1));
+    world.settle();
+    assert_eq!(world.code(post), Some(0));
+    let report = last_report(&world);
+    assert_eq!(report.verdict, Some(Verdict::FilesystemConsistent));
+    assert_eq!(report.reasons.len(), 3);
+}
+
+#[test]
+fn proof_is_asked_for_only_while_it_can_count_and_the_lease_runs() {
+    let asked = |world: &World| -> Vec<Option<BootTime>> {
+        let until = |action: &Action| match action {
+            Action::Release { verify_until, .. } => Some(*verify_until),
+            _ => None,
+        };
+        world.trace.iter().filter_map(until).collect()
+    };
+    let mut posted = held();
+    let lease_ends = posted.machine.status().session.unwrap().lease_ends;
+    posted.post(id(1));
+    posted.settle();
+    assert_eq!(asked(&posted), [lease_ends; 3]);
+    let mut late = held();
+    late.pass(LEASE);
+    late.post(id(1));
+    late.settle();
+    assert_eq!(asked(&late), [None; 3]);
+}
+
+#[test]
+fn a_success_is_never_repeated_to_a_post_without_an_id() {
+    let mut world = World::new(OnConflict::Reject);
+    world.pre(ExecutionId::NONE);
+    world.settle();
+    let first = world.post(ExecutionId::NONE);
+    world.settle();
+    let second = world.post(ExecutionId::NONE);
+    assert_eq!([first, second].map(|request| world.code(request)), [Some(0), Some(205)]);
+    world.pre(ExecutionId::NONE);
+    world.settle();
+    world.pass(LEASE);
+    world.settle();
+    let late = world.post(ExecutionId::NONE);
+    assert_eq!(world.code(late), Some(203));
+}
+
+#[test]
 fn post_is_203_when_the_hold_was_broken_unnoticed() {
     let faults = [
         Faults { thaw: Some(FreezeEnd::ThawedByOther), ..Faults::default() },
@@ -308,10 +376,15 @@ fn a_client_that_goes_away_unwinds_its_pre_script_in_every_phase() {
 }
 
 #[test]
-fn a_client_that_goes_away_after_its_answer_changes_nothing() {
+fn a_client_that_never_took_its_answer_ends_the_hold() {
     let mut world = held();
+    world.send(Event::ClientGone { request: RequestId(77) });
+    assert_eq!(world.phase(), Some(Phase::Held), "another client is another matter");
     world.send(Event::ClientGone { request: RequestId(1) });
-    assert_eq!(world.phase(), Some(Phase::Held));
+    assert_eq!(world.phase(), Some(Phase::Thawing));
+    world.settle();
+    let post = world.post(id(1));
+    assert_eq!(world.code(post), Some(203));
 }
 
 #[test]
@@ -365,6 +438,6 @@ fn a_filesystem_that_cannot_be_thawed_is_residue_and_the_rest_is_released() {
     assert_eq!(world.code(post), Some(202));
     let report = last_report(&world);
     assert_eq!(report.residue.len(), 2);
-    let releases = world.trace.iter().filter(|action| matches!(action, Action::Release(_))).count();
+    let releases = world.trace.iter().filter(|action| matches!(action, Action::Release { .. })).count();
     assert_eq!(releases, 3, "no failure stops the others");
 }

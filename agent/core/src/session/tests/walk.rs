@@ -92,7 +92,7 @@ impl Observer {
                 assert!(!std::mem::replace(&mut self.thaw_asked, true), "thawed twice");
                 self.open.extend((0..2).map(Open::Settle));
             }
-            Action::Release(hook) => self.see_release(*hook),
+            Action::Release { hook, .. } => self.see_release(*hook),
             Action::Close(report) => self.see_close(report),
             Action::Answer { request, answer } => {
                 let before = self.answered.insert(*request, answer.code.number());
@@ -164,7 +164,7 @@ impl Observer {
             Open::Release(hook) => {
                 self.released.insert(hook);
                 let verify = Some(step(Step::Verify, fails && pick.is_multiple_of(2)));
-                Progress::Released { hook, verify, resume: step(Step::Resume, fails) }
+                Progress::Released { hook, verify, unproved: None, resume: step(Step::Resume, fails) }
             }
         })
     }

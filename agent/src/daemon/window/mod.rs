@@ -50,11 +50,29 @@ impl From<Progress> for Happening {
     }
 }
 
+/// ```text
+/// Untouched ──freeze──▶ Open ──▶ Settled ◀── Residue
+///     └───────┬─────────┘└──────────────────▶┘
+///             └──refused──▶ NotHeld ──▶ Settled
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// No freeze was ordered.
+    Untouched,
+    /// It is frozen by us, or may be.
     Open,
+    /// Its freeze was refused: if it is frozen, then by somebody else, and must not be thawed.
+    NotHeld,
+    /// Nothing more will come of it.
     Settled,
+    /// It was given up, and may be frozen.
     Residue,
+}
+
+impl State {
+    const fn is_over(self) -> bool {
+        matches!(self, Self::Settled | Self::Residue)
+    }
 }
 
 #[derive(Debug)]
@@ -80,6 +98,8 @@ pub struct Window {
     journal: Option<Journal>,
     /// Set while a thaw is owed an answer; the flag says whether the agent has begun to help.
     patience: Option<(Instant, bool)>,
+    /// How many filesystems the guardian is done with.
+    reported: usize,
     direct: JoinSet<(FilesystemIndex, BootTime, ThawOutcome)>,
     ready: Vec<Happening>,
 }
@@ -99,7 +119,10 @@ impl Window {
     ) -> std::io::Result<Self> {
         let process = guardian.process();
         let names = plan.filesystems.iter().map(|planned| planned.mount_point.display().to_string());
-        let held = |(name, filesystem)| Held { name, filesystem, state: State::Open, found_thawed: None };
+        let held = |(name, filesystem)| {
+            let (state, found_thawed) = (State::Untouched, None);
+            Held { name, filesystem, state, found_thawed }
+        };
         #[expect(
             deprecated,
             reason = "its successor is unsafe; a guardian owns its socket until it is dropped"
@@ -115,6 +138,7 @@ impl Window {
             filesystems: names.zip(filesystems).map(held).collect(),
             journal: Some(journal),
             patience: None,
+            reported: 0,
             direct: JoinSet::new(),
             ready: Vec::new(),
         })
@@ -135,10 +159,10 @@ impl Window {
         }
     }
 
-    /// Starts to release a hook.
-    pub fn release(&mut self, hook: HookIndex) {
+    /// Starts to release a hook; it is asked for proof before, but not for longer than `verify_until`.
+    pub fn release(&mut self, hook: HookIndex, verify_until: Option<BootTime>) {
         if let Some(runner) = &mut self.runner {
-            runner.release(hook);
+            runner.release(hook, verify_until);
         }
     }
 
@@ -147,9 +171,14 @@ impl Window {
         for filesystem in 0..self.filesystems.len() {
             self.journal_filesystem(filesystem, Status::MaybeHeld);
         }
-        if self.guardian.as_ref().is_none_or(|guardian| guardian.get_ref().freeze().is_err()) {
-            self.guardian_lost();
+        if self.guardian.as_ref().is_some_and(|guardian| guardian.get_ref().freeze().is_ok()) {
+            self.filesystems.iter_mut().for_each(|held| held.state = State::Open);
+            return;
         }
+        for filesystem in 0..self.filesystems.len() {
+            self.journal_filesystem(filesystem, Status::NotHeld);
+        }
+        self.guardian_lost();
     }
 
     /// Starts to thaw everything.
@@ -230,12 +259,13 @@ impl Window {
                 self.say(Progress::Quiesced { hook, step });
             }
             Outcome::Released(released) => {
-                let verify = released.verify.map(|timed| steps::verified(name, timed));
+                let verified = released.verify.map(|timed| steps::verified(name, timed));
+                let (verify, unproved) = verified.unzip();
                 let (resume, resumed) = steps::report(Step::Resume, name, released.resume);
                 if resumed.is_some() {
                     self.journal_hook(hook, Status::Released);
                 }
-                self.say(Progress::Released { hook, verify, resume });
+                self.say(Progress::Released { hook, verify, unproved: unproved.flatten(), resume });
             }
             Outcome::Inspected(_) | Outcome::Prepared(_) => {}
         }
@@ -264,7 +294,7 @@ impl Window {
 
     fn frozen(&mut self, took: Took, failure: Option<(String, bool)>) {
         let filesystem = usize::from(took.target);
-        let Some(held) = self.filesystems.get(filesystem) else { return };
+        let Some(held) = self.filesystems.get_mut(filesystem) else { return };
         let by_other = failure.as_ref().is_some_and(|(_, by_other)| *by_other);
         let status = if failure.is_none() { Status::Held } else { Status::NotHeld };
         let problem = failure.map(|(why, _)| {
@@ -274,12 +304,18 @@ impl Window {
         });
         let step = steps::filesystem(Step::Freeze, &held.name, took, problem);
         if held.state == State::Open {
+            held.state = if status == Status::Held { State::Open } else { State::NotHeld };
             self.journal_filesystem(filesystem, status);
         }
         self.say(Progress::Frozen { filesystem, step, by_other });
     }
 
     fn thawed(&mut self, took: Took, end: ThawEnd) {
+        self.reported += 1;
+        if self.reported == self.filesystems.len() {
+            // It has nothing left to do. Were it kept, whoever tries again what could not be thawed would wait for it.
+            self.guardian = None;
+        }
         if end == ThawEnd::ThawedByOther && matches!(self.patience, Some((_, true))) {
             if let Some(held) = self.filesystems.get_mut(usize::from(took.target)) {
                 held.found_thawed = Some(took);
@@ -324,7 +360,7 @@ impl Window {
                 (end != FreezeEnd::NeverFrozen).then(|| steps::filesystem(Step::Thaw, &name, took, problem));
             self.say(Progress::Settled { filesystem, end, step });
         }
-        if self.filesystems.iter().all(|held| held.state != State::Open) {
+        if self.filesystems.iter().all(|held| held.state.is_over()) {
             self.patience = None;
         }
     }
@@ -346,23 +382,34 @@ impl Window {
         if let Some((_, helped)) = &mut self.patience {
             *helped = true;
         }
-        for (filesystem, held) in self.filesystems.iter().enumerate() {
-            if held.state != State::Settled {
-                let (handle, guardian) = (Arc::clone(&held.filesystem), self.process);
-                self.direct.spawn_blocking(move || {
-                    let began = clock::now();
-                    (filesystem, began, thaw_surely(handle.as_ref(), guardian))
-                });
+        for filesystem in 0..self.filesystems.len() {
+            match self.filesystems[filesystem].state {
+                State::Untouched | State::NotHeld => {
+                    self.settle(filesystem, at_once(filesystem), FreezeEnd::NeverFrozen, None);
+                }
+                State::Open | State::Residue => self.thaw_directly(filesystem),
+                State::Settled => {}
             }
         }
     }
 
+    fn thaw_directly(&mut self, filesystem: FilesystemIndex) {
+        let (handle, guardian) = (Arc::clone(&self.filesystems[filesystem].filesystem), self.process);
+        self.direct.spawn_blocking(move || {
+            let began = clock::now();
+            (filesystem, began, thaw_surely(handle.as_ref(), guardian))
+        });
+    }
+
     fn take_direct(&mut self, filesystem: FilesystemIndex, began: BootTime, outcome: &ThawOutcome) {
-        let target = u16::try_from(filesystem).unwrap_or(u16::MAX);
-        let took = Took { target, began, ended: clock::now() };
+        let took = Took { began, ..at_once(filesystem) };
         let (end, why) = match outcome {
             ThawOutcome::Thawed => (FreezeEnd::Thawed, None),
-            ThawOutcome::WasNotFrozen => (FreezeEnd::NeverFrozen, None),
+            ThawOutcome::WasNotFrozen => match self.filesystems[filesystem].found_thawed {
+                // Neither of us has thawed it.
+                Some(took) => return self.take_thaw(took, ThawEnd::ThawedByOther),
+                None => (FreezeEnd::NeverFrozen, None),
+            },
             ThawOutcome::Gone
             | ThawOutcome::Unreachable(_)
             | ThawOutcome::UnderWay
@@ -390,25 +437,23 @@ impl Window {
     }
 
     fn give_up(&mut self) {
-        let now = clock::now();
         for filesystem in 0..self.filesystems.len() {
             if let Some(took) = self.filesystems[filesystem].found_thawed {
                 // Had it been the agent, its thaw would have returned long ago.
                 self.take_thaw(took, ThawEnd::ThawedByOther);
             }
             if self.filesystems[filesystem].state == State::Open {
-                let target = u16::try_from(filesystem).unwrap_or(u16::MAX);
                 let why =
                     "a freeze of it is still under way; it is thawed as soon as that returns".to_owned();
-                self.settle(
-                    filesystem,
-                    Took { target, began: now, ended: now },
-                    FreezeEnd::Residue,
-                    Some(why),
-                );
+                self.settle(filesystem, at_once(filesystem), FreezeEnd::Residue, Some(why));
             }
         }
     }
+}
+
+fn at_once(filesystem: FilesystemIndex) -> Took {
+    let now = clock::now();
+    Took { target: u16::try_from(filesystem).unwrap_or(u16::MAX), began: now, ended: now }
 }
 
 async fn next_report(guardian: &mut Option<AsyncFd<Guardian>>) -> Result<Report, Lost> {
@@ -435,3 +480,6 @@ async fn until(end: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
