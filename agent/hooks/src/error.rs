@@ -395,6 +395,7 @@ impl CommandError {
             Self::Mark { path, .. } => {
                 Some(format!("look at `ls -ld {0}` and `df -h {0}`", path.parent().unwrap_or(path).display()))
             }
+            Self::TimedOut { .. } => Some("see what it waits for, or raise `timeout` of the hook".to_owned()),
             Self::Failed { by_hand, .. } => Some(format!("to run it by hand: {by_hand}")),
             _ => None,
         }

@@ -10,7 +10,7 @@ use crate::error::HookError;
 use crate::process::group::Leader;
 use crate::process::mark::{Mark, end_marked};
 use crate::process::program::Program;
-use crate::process::supervise;
+use crate::process::supervise::Supervisor;
 
 /// What `recover` does for a hook that was quiesced when the agent died. It stands in the journal as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,8 +44,8 @@ impl Undo {
             Self::Command { argv, user, environment, timeout, mark } => {
                 end_marked(mark).await?;
                 let program = Program::resolve(argv.clone(), user.clone()).await?;
-                let mark = Mark::create(mark)?;
-                Ok(supervise::run_within(&program, environment.clone(), *timeout, mark).await?)
+                let mut supervisor = Supervisor::marked(Mark::create(mark)?);
+                Ok(supervisor.run_within(&program, environment.clone(), *timeout).await?)
             }
             Self::KillGroup(leader) => Ok(leader.end().await?),
         }

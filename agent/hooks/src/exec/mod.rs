@@ -18,16 +18,21 @@
 //! what the journal lists; a command that outlives the agent too is ended before.
 
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::error::{CommandError, HookError};
 use crate::hook::{DataPath, Hook, Inspection, Proof, StepContext};
 use crate::process::mark::Mark;
-use crate::process::program::{Environment, Program, environment, with_limit};
+use crate::process::program::{Environment, Program, environment};
 use crate::process::supervise::Supervisor;
 use crate::settings::ExecSettings;
 use crate::undo::Undo;
+
+/// What a command leaves of its step's time, so that it can be ended and its last output read: then its error says more
+/// than that the step took too long.
+const LAST_WORDS: Duration = Duration::from_millis(400);
 
 /// A hook of two or three commands.
 pub(crate) struct ExecHook {
@@ -73,9 +78,9 @@ impl ExecHook {
 
     async fn run(&mut self, program: &Program, step: &StepContext, edge: &str) -> Result<(), HookError> {
         // A command that was given up may take a while to end; that comes off the time of this one.
-        self.supervisor.settle().await;
-        let environment = with_limit(on_edge(step, edge), step.remaining());
-        Ok(self.supervisor.run(program, environment).await?)
+        drop(self.supervisor.settle().await);
+        let limit = step.remaining().saturating_sub(LAST_WORDS);
+        Ok(self.supervisor.run_within(program, on_edge(step, edge), limit).await?)
     }
 }
 

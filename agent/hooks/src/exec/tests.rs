@@ -135,3 +135,11 @@ async fn data_that_does_not_exist_is_named() {
     hook.settings.data = vec!["/no/such/data".into()];
     assert!(hook.inspect(&step(LIMIT)).await.unwrap_err().to_string().contains("/no/such/data"));
 }
+
+#[tokio::test]
+async fn a_command_that_takes_too_long_is_told_of_with_what_it_wrote_last() {
+    let scripts = Scripts::new();
+    let mut hook = hook(&scripts, "echo waiting for the queue; exec sleep 60", "true");
+    let error = hook.quiesce(&step(Duration::from_secs(1))).await.unwrap_err().to_string();
+    assert!(error.contains("did not end within") && error.contains("waiting for the queue"), "{error}");
+}

@@ -37,7 +37,7 @@ impl Supervisor {
         program: &Program,
         environment: Environment,
     ) -> Result<(), CommandError> {
-        self.settle().await;
+        drop(self.settle().await);
         // Dropped together with this future, which is what the watching task waits for.
         let (_still_wanted, given_up) = oneshot::channel();
         let watch =
@@ -47,30 +47,32 @@ impl Supervisor {
         ended.unwrap_or_else(|_| Err(CommandError::Unwatched { command: program.line() }))
     }
 
-    /// Waits until a command that was given up has ended.
-    pub(crate) async fn settle(&mut self) {
-        if let Some(watch) = &mut self.watch {
-            // How it ended was asked by nobody any more, and is in the log.
-            let _ = watch.await;
-            self.watch = None;
+    /// Runs a command for as long as `limit`, then ends it, which takes a moment more.
+    pub(crate) async fn run_within(
+        &mut self,
+        program: &Program,
+        environment: Environment,
+        limit: Duration,
+    ) -> Result<(), CommandError> {
+        let run = self.run(program, with_limit(environment, limit));
+        match tokio::time::timeout(limit, run).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                let said = self.settle().await;
+                Err(CommandError::TimedOut { command: program.line(), after: limit, said })
+            }
         }
     }
-}
 
-/// Runs a command for as long as `limit`, then ends it.
-pub(crate) async fn run_within(
-    program: &Program,
-    environment: Environment,
-    limit: Duration,
-    mark: Mark,
-) -> Result<(), CommandError> {
-    let mut supervisor = Supervisor::marked(mark);
-    let run = supervisor.run(program, with_limit(environment, limit));
-    match tokio::time::timeout(limit, run).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            supervisor.settle().await;
-            Err(CommandError::TimedOut { command: program.line(), after: limit, said: Said::default() })
+    /// Waits until a command that was given up has ended. Returns what it wrote last.
+    pub(crate) async fn settle(&mut self) -> Said {
+        let Some(watch) = &mut self.watch else { return Said::default() };
+        let ended = watch.await;
+        self.watch = None;
+        match ended {
+            Ok(Err(CommandError::Failed { said, .. })) => said,
+            // What else became of it is in the log, and was asked by nobody any more.
+            _ => Said::default(),
         }
     }
 }
