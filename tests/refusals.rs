@@ -56,10 +56,31 @@ fn a_target_that_somebody_else_has_frozen_is_204_and_theirs_stays_frozen() {
     wait_until_idle(&scene.agent);
     assert!(!frozen(scene.data()), "ours is thawed");
     assert!(frozen(scene.logs()), "theirs is not");
-    assert_eq!(scene.hook.resumed(), 1);
+    assert_eq!(scene.hook.resumed(), 0, "it is noticed before anything is asked of the hook");
     quiesced_bed::volumes::thaw(scene.logs()).unwrap();
     expect(0, &scene.agent.pre_script(&id(2)).unwrap());
     expect(0, &scene.agent.post_script(&id(2)).unwrap());
+}
+
+#[test]
+fn a_database_on_a_filesystem_that_somebody_else_has_frozen_does_not_hang_the_agent() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    let data = bed.host_volume("data", Fs::Ext4, 64 * MIB).unwrap().mount_point;
+    let ledger = data.join("ledger.db");
+    let connection = rusqlite::Connection::open(&ledger).unwrap();
+    connection.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE t (n INTEGER)").unwrap();
+    drop(connection);
+    let agent = start(AgentOptions::configured(&format!("[hook.ledger.sqlite]\ndatabases = [{ledger:?}]\n")));
+    quiesced_bed::volumes::freeze(&data).unwrap();
+    let pre = agent.pre_script(&id(1)).unwrap();
+    expect(204, &pre);
+    assert!(pre.stdout.contains("takes no writes: somebody has frozen it"), "{}", pre.stdout);
+    quiesced_bed::volumes::thaw(&data).unwrap();
+    expect(0, &agent.pre_script(&id(2)).unwrap());
+    expect(0, &agent.post_script(&id(2)).unwrap());
 }
 
 #[test]

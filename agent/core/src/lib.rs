@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod exit;
+pub mod finding;
 pub mod id;
 pub mod plan;
 pub mod problem;

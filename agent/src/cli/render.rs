@@ -10,7 +10,7 @@ use quiesced_core::report::{SessionReport, StepReport};
 
 use crate::api::wire::{Reply, StatusReply};
 use crate::daemon::recovery::Recovered;
-use crate::error::write_problem;
+use crate::error::{write_problem, write_warning};
 
 /// More would hide the timeline.
 const MOST_PROBLEMS: usize = 8;
@@ -40,6 +40,9 @@ pub(super) fn reply(reply: &Reply) -> String {
     }
     if reply.problems.len() > MOST_PROBLEMS {
         line!(text, "and {} more: quiesced status --json", reply.problems.len() - MOST_PROBLEMS);
+    }
+    for warning in reply.report.iter().flat_map(|report| &report.warnings) {
+        write_warning(&mut text, warning).unwrap_or_default();
     }
     if let Some(hint) = &reply.hint {
         line!(text, "  hint: {hint}");
@@ -152,7 +155,7 @@ fn report(report: &SessionReport) -> String {
         for step in report.steps.iter().filter(within) {
             let end = if step.failure.is_some() { "failed" } else { "" };
             let note = step.note.as_deref().unwrap_or(end);
-            let name = format!("  {:?} {}", step.step, step.subject).to_lowercase();
+            let name = format!("  {} {}", format!("{:?}", step.step).to_lowercase(), step.subject);
             table.add_row([name, seconds(step.ended - step.began), note.to_owned()]);
         }
     }

@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use quiesced_core::finding::Severity;
 use quiesced_core::id::ExecutionId;
 use quiesced_core::plan::{Plan, PlannedFilesystem};
 use quiesced_core::problem::Problem;
 use quiesced_core::report::{Ending, SessionReport, Step, StepReport};
+use quiesced_core::session::Progress;
 use quiesced_core::time::BootTime;
 use quiesced_freezer::clock;
 use quiesced_freezer::guardian::{Guardian, Target};
@@ -25,6 +27,8 @@ use super::steps;
 use super::store::Store;
 use super::survey::{Surveyor, blocking, inspect};
 use super::window::Window;
+use crate::config::GroupSettings;
+use crate::preflight;
 
 /// Flushing is repeated while each round takes less than half of the one before, but not below this: then there is
 /// nothing left that a writer would feel.
@@ -44,7 +48,7 @@ pub struct Job {
     /// The agent's own binary, which is also the guardian's.
     pub program: PathBuf,
     /// Where steps are reported.
-    pub notes: mpsc::UnboundedSender<StepReport>,
+    pub notes: mpsc::UnboundedSender<Progress>,
 }
 
 /// Everything is ready and nothing is held.
@@ -61,7 +65,7 @@ pub struct Ready {
 /// Why a session was not prepared.
 #[derive(Debug)]
 pub struct NotPrepared {
-    /// `NotReady` for what preflight found, `Failed` otherwise.
+    /// `NotReady` or `HeldByOther` for what preflight found, `Failed` otherwise.
     pub ending: Ending,
     /// Everything that stood in the way.
     pub problems: Vec<Problem>,
@@ -105,7 +109,7 @@ pub async fn prepare(job: Job) -> Result<Ready, NotPrepared> {
     };
     let surveyor = Arc::clone(&job.surveyor);
     let resolved = {
-        let names = names.clone();
+        let (group, names) = (group.clone(), names.clone());
         blocking(move || {
             let (_, plan) = surveyor.resolve(&group, &names, data)?;
             let opened = open(&surveyor, &plan)?;
@@ -113,6 +117,7 @@ pub async fn prepare(job: Job) -> Result<Ready, NotPrepared> {
         })
     };
     let (plan, opened) = resolved.await.and_then(std::convert::identity).map_err(NotPrepared::not_ready)?;
+    job.preflight(&group, &plan).await?;
     let undos = job.prepare_hooks(&mut runner, &names).await.map_err(NotPrepared::failed)?;
     job.flush(&plan, &opened).await.map_err(NotPrepared::failed)?;
     let (store, report) = (job.store.clone(), job.report.clone());
@@ -127,8 +132,22 @@ impl Job {
     fn note(&self, steps: Vec<StepReport>) {
         for step in steps {
             // Without a driver nobody waits for the report either.
-            drop(self.notes.send(step));
+            drop(self.notes.send(Progress::Noted(step)));
         }
+    }
+
+    /// What somebody else has frozen must be found before hooks write to it.
+    async fn preflight(&self, group: &GroupSettings, plan: &Plan) -> Result<(), NotPrepared> {
+        let found = preflight::run(&self.surveyor, group, plan, &self.program).await;
+        for warning in found.of(Severity::Warning) {
+            drop(self.notes.send(Progress::Warned(warning)));
+        }
+        let errors = found.of(Severity::Error);
+        if !found.frozen.is_empty() {
+            let problems = found.frozen.into_iter().chain(errors).collect();
+            return Err(NotPrepared { ending: Ending::HeldByOther, problems });
+        }
+        if errors.is_empty() { Ok(()) } else { Err(NotPrepared::not_ready(errors)) }
     }
 
     async fn prepare_hooks(
