@@ -4,6 +4,7 @@
 //! effects go out as values. Everything here can therefore be tested exhaustively.
 #![forbid(unsafe_code)]
 
+pub mod block;
 pub mod exit;
 pub mod finding;
 pub mod id;

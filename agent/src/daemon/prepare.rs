@@ -118,6 +118,7 @@ pub async fn prepare(job: Job) -> Result<Ready, NotPrepared> {
     };
     let (plan, opened) = resolved.await.and_then(std::convert::identity).map_err(NotPrepared::not_ready)?;
     job.preflight(&group, &plan).await?;
+    runner.set_volumes(plan.volume_ids());
     let undos = job.prepare_hooks(&mut runner, &names).await.map_err(NotPrepared::failed)?;
     job.flush(&plan, &opened).await.map_err(NotPrepared::failed)?;
     let (store, report) = (job.store.clone(), job.report.clone());

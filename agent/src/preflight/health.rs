@@ -6,17 +6,19 @@ use std::path::Path;
 use quiesced_core::finding::Finding;
 use quiesced_core::plan::{Plan, PlannedFilesystem};
 use quiesced_core::problem::Problem;
+use quiesced_core::superblock::Superblock;
 
 pub(super) fn look(plan: &Plan, root: &Path) -> Vec<Finding> {
-    plan.filesystems.iter().filter_map(|planned| met_errors(planned, root)).collect()
+    let errors = |planned: &PlannedFilesystem| met_errors(&planned.mount_point, planned.superblock, root);
+    plan.filesystems.iter().filter_map(errors).collect()
 }
 
 /// ext4 counts its errors, also those before the mount (Documentation/ABI/testing/sysfs-fs-ext4).
-fn met_errors(planned: &PlannedFilesystem, root: &Path) -> Option<Finding> {
-    let link = fs::read_link(root.join("sys/dev/block").join(planned.superblock.to_string())).ok()?;
+fn met_errors(mount_point: &Path, superblock: Superblock, root: &Path) -> Option<Finding> {
+    let link = fs::read_link(root.join("sys/dev/block").join(superblock.to_string())).ok()?;
     let counter = root.join("sys/fs/ext4").join(link.file_name()?).join("errors_count");
     let count: u64 = fs::read_to_string(counter).ok()?.trim().parse().ok()?;
-    let point = planned.mount_point.display();
+    let point = mount_point.display();
     let message = format!("{point} has met {count} error(s): what a snapshot keeps of it may be damaged");
     let hint = format!("look at `dmesg`, unmount it, and run `e2fsck -f` on the device of {point}");
     (count > 0).then(|| Finding::warning(Problem::new(message).with_hint(Some(hint))))
@@ -25,7 +27,6 @@ fn met_errors(planned: &PlannedFilesystem, root: &Path) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quiesced_core::superblock::Superblock;
 
     #[test]
     fn a_filesystem_that_has_met_errors_is_named() {
@@ -35,16 +36,11 @@ mod tests {
         fs::create_dir_all(&block).unwrap();
         fs::create_dir_all(&ext4).unwrap();
         std::os::unix::fs::symlink("../../devices/pci/nvme1/nvme1n1", block.join("259:1")).unwrap();
-        let planned = PlannedFilesystem {
-            mount_point: "/data".into(),
-            superblock: Superblock { major: 259, minor: 1 },
-            fs_type: "ext4".into(),
-            rank: 0,
-        };
+        let errors = || met_errors(Path::new("/data"), Superblock { major: 259, minor: 1 }, root.path());
         fs::write(ext4.join("errors_count"), "0\n").unwrap();
-        assert_eq!(met_errors(&planned, root.path()), None);
+        assert_eq!(errors(), None);
         fs::write(ext4.join("errors_count"), "3\n").unwrap();
-        let found = met_errors(&planned, root.path()).unwrap();
+        let found = errors().unwrap();
         assert!(found.problem.message.starts_with("/data has met 3 error(s)"), "{found:?}");
     }
 }

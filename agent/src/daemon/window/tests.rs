@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use quiesced_core::block::Stack;
 use quiesced_core::id::ExecutionId;
 use quiesced_core::plan::PlannedFilesystem;
 use quiesced_core::superblock::Superblock;
@@ -26,6 +27,9 @@ impl Scene {
             superblock,
             fs_type: "ext4".to_owned(),
             rank: 0,
+            also_at: Vec::new(),
+            data: Vec::new(),
+            stack: Stack::default(),
         };
         let plan = Plan { filesystems: vec![planned], ..Plan::default() };
         let filesystem = Arc::new(filesystem);
