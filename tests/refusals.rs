@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -95,6 +95,35 @@ fn a_target_that_somebody_else_thaws_in_the_window_is_203() {
     expect(203, &post);
     assert!(post.stdout.contains("somebody else thawed"), "{}", post.stdout);
     scene.assert_released();
+}
+
+#[test]
+fn what_is_written_past_a_frozen_filesystem_to_its_device_is_203() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    let volume = bed.host_volume("data", Fs::Ext4, 64 * MIB).unwrap();
+    let agent = start(AgentOptions::configured(&freezing(&[&volume.mount_point])));
+    for (number, is_disturbed) in [(1, false), (2, true)] {
+        expect(0, &agent.pre_script(&id(number)).unwrap());
+        if is_disturbed {
+            rewrite_first_block(&volume.device);
+        }
+        let post = agent.post_script(&id(number)).unwrap();
+        expect(if is_disturbed { 203 } else { 0 }, &post);
+        let reason = format!("8 sector(s) were written to the device of {}", volume.mount_point.display());
+        assert_eq!(post.stdout.contains(&reason), is_disturbed, "{}", post.stdout);
+    }
+}
+
+/// Writes what is there already: the boot sector, which ext4 leaves alone.
+fn rewrite_first_block(device: &Path) {
+    let file = std::fs::File::options().read(true).write(true).open(device).unwrap();
+    let mut block = vec![0; 4096];
+    file.read_exact_at(&mut block, 0).unwrap();
+    file.write_all_at(&block, 0).unwrap();
+    file.sync_data().unwrap();
 }
 
 #[test]

@@ -15,6 +15,7 @@ use quiesced_core::report::{Ending, SessionReport, Step, StepReport};
 use quiesced_core::session::Progress;
 use quiesced_core::time::BootTime;
 use quiesced_freezer::clock;
+use quiesced_freezer::counter::WriteCounter;
 use quiesced_freezer::guardian::{Guardian, Target};
 use quiesced_freezer::journal::{JOURNAL_VERSION, Journal, JournalError, Record, Thing};
 use quiesced_freezer::process::ProcessId;
@@ -26,7 +27,7 @@ use quiesced_topology::Mounts;
 use super::steps;
 use super::store::Store;
 use super::survey::{Surveyor, blocking, inspect};
-use super::window::Window;
+use super::window::{Stillness, Window};
 use crate::config::GroupSettings;
 use crate::preflight;
 
@@ -216,9 +217,22 @@ impl Job {
         };
         let journal_problem = |error: JournalError| Problem::from_error(&error).with_hint(Some(error.hint()));
         let journal = Journal::create(&self.surveyor.paths.runtime_dir, &record).map_err(journal_problem)?;
-        let window = Window::new(&plan, runner, guardian, opened.filesystems(), journal, things.hooks)
+        let (filesystems, stillness) = (opened.filesystems(), self.stillness(&plan));
+        let window = Window::new(&plan, runner, guardian, filesystems, journal, things.hooks, stillness)
             .map_err(|error| Problem::from_error(&error).within("the guardian's socket cannot be watched"))?;
         Ok(Ready { plan, lease_ends, window })
+    }
+
+    /// Opens the write counters of every filesystem. On a made-up host there are none.
+    fn stillness(&self, plan: &Plan) -> Stillness {
+        let root = self.surveyor.paths.host_root();
+        let open = |planned: &PlannedFilesystem| {
+            let devices: Vec<String> =
+                planned.stack.topmost().map(|device| device.number.to_string()).collect();
+            // Without a device that is known, nothing would be compared with nothing.
+            (!devices.is_empty()).then(|| WriteCounter::open(root, devices).ok()).flatten()
+        };
+        Stillness::new(plan.filesystems.iter().map(open).collect())
     }
 }
 

@@ -54,7 +54,16 @@ impl Scene {
         let journal = Journal::create(runtime_dir.path(), &record).unwrap();
         let runner = Runner::new(session, Vec::new());
         let filesystems: Vec<Arc<dyn Filesystem>> = vec![Arc::clone(&filesystem) as _];
-        let window = Window::new(&plan, runner, guardian, filesystems, journal, Vec::new()).unwrap();
+        let window = Window::new(
+            &plan,
+            runner,
+            guardian,
+            filesystems,
+            journal,
+            Vec::new(),
+            Stillness::new(Vec::new()),
+        )
+        .unwrap();
         Self { window, filesystem, runtime_dir }
     }
 
