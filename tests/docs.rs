@@ -8,6 +8,7 @@ use std::process::Command;
 
 use quiesced::config::{Sources, load};
 
+/// Beside everything below `docs`.
 const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
 
 fn root() -> PathBuf {
@@ -16,6 +17,24 @@ fn root() -> PathBuf {
 
 fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// Every document, by its path from the root.
+fn documents() -> Vec<String> {
+    let mut found: Vec<String> = DOCUMENTS.map(str::to_owned).into();
+    let mut folders = vec![PathBuf::from("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).unwrap() {
+            let path = folder.join(entry.unwrap().file_name());
+            if root().join(&path).is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    assert!(found.len() > DOCUMENTS.len(), "docs has no page any more");
+    found
 }
 
 /// The fenced blocks of a language.
@@ -41,9 +60,9 @@ fn check_config(name: &str, text: &str) {
 #[test]
 fn every_toml_block_loads() {
     let mut seen = 0;
-    for name in DOCUMENTS {
-        for block in blocks(&read(name), "toml") {
-            check_config(name, &block);
+    for name in documents() {
+        for block in blocks(&read(&name), "toml") {
+            check_config(&name, &block);
             seen += 1;
         }
     }
@@ -63,7 +82,7 @@ fn the_shipped_example_loads_when_its_comment_signs_are_taken_off() {
 #[test]
 fn every_command_of_ours_exists_with_its_options() {
     let mut seen = 0;
-    for line in DOCUMENTS
+    for line in documents()
         .iter()
         .flat_map(|name| blocks(&read(name), "sh"))
         .flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>())
@@ -80,8 +99,8 @@ fn every_command_of_ours_exists_with_its_options() {
 
 #[test]
 fn every_script_that_is_named_is_there_and_may_be_run() {
-    for name in DOCUMENTS {
-        for line in blocks(&read(name), "sh").iter().flat_map(|block| block.lines()) {
+    for name in documents() {
+        for line in blocks(&read(&name), "sh").iter().flat_map(|block| block.lines()) {
             if let Some(script) = line.split_whitespace().next().filter(|word| word.starts_with("scripts/")) {
                 let mode =
                     fs::metadata(root().join(script)).unwrap_or_else(|error| panic!("{script}: {error}"));
@@ -94,8 +113,8 @@ fn every_script_that_is_named_is_there_and_may_be_run() {
 #[test]
 fn every_link_and_every_path_in_backticks_leads_somewhere() {
     let known = ["agent/", "tests/", "scripts/", "packaging/"];
-    for name in DOCUMENTS {
-        let text = read(name);
+    for name in documents() {
+        let text = read(&name);
         let links = text.split("](").skip(1).filter_map(|part| part.split(')').next());
         let spans =
             text.split('`').skip(1).step_by(2).filter(|span| known.iter().any(|at| span.starts_with(at)));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use quiesced_core::problem::Problem;
 
+use crate::postgres::PostgresError;
 use crate::process::output::Said;
 
 /// Why a step of a hook failed.
@@ -57,6 +58,9 @@ pub enum HookError {
     /// A SQLite database could not be held.
     #[error(transparent)]
     Sqlite(#[from] SqliteError),
+    /// A PostgreSQL server.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
 }
 
 /// Why a command of a hook cannot be run, or failed.
@@ -369,6 +373,7 @@ impl HookError {
             Self::Command(error) => error.hint(),
             Self::Session(error) => error.hint(),
             Self::Sqlite(error) => error.hint(),
+            Self::Postgres(error) => error.hint(),
             Self::Cancelled { .. } | Self::Panicked { .. } | Self::Examine { .. } => None,
         }
     }

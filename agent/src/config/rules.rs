@@ -122,6 +122,12 @@ impl Rules<'_> {
                     }
                     self.paths(&at, "databases", &sqlite.databases);
                 }
+                HookSettings::Postgres(postgres) => {
+                    let files = [("password_file", &postgres.password_file), ("tls_ca", &postgres.tls_ca)];
+                    for (key, file) in files {
+                        file.iter().for_each(|path| self.absolute(&[&at[..], &[key]].concat(), path));
+                    }
+                }
             }
         }
     }

@@ -307,7 +307,9 @@ impl Surveyor {
             .collect();
         let names = hooks.iter().map(|hook| hook.name.clone()).collect();
         let runtime_dir = self.paths.runtime_dir.clone();
-        let session = SessionContext { execution_id: id, volumes: Vec::new(), runtime_dir };
+        let (records_dir, lease) = (self.paths.records(), self.settings.agent.lease);
+        let session =
+            SessionContext { execution_id: id, volumes: Vec::new(), runtime_dir, records_dir, lease };
         (Runner::new(session, hooks), names)
     }
 

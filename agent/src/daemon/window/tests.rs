@@ -41,6 +41,8 @@ impl Scene {
             execution_id: ExecutionId::NONE,
             volumes: Vec::new(),
             runtime_dir: runtime_dir.path().to_owned(),
+            records_dir: runtime_dir.path().to_owned(),
+            lease: Duration::from_secs(60),
         };
         let record = Record {
             version: JOURNAL_VERSION,
