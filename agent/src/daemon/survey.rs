@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use quiesced_core::block::{Stack, Volume};
 use quiesced_core::exit::ExitCode;
+use quiesced_core::finding::Severity;
 use quiesced_core::id::ExecutionId;
 use quiesced_core::plan::{self, Outside, Plan, PlannedFilesystem};
 use quiesced_core::problem::Problem;
@@ -19,10 +20,11 @@ use quiesced_freezer::clock;
 use quiesced_hooks::{Inspection, NamedHook, Outcome, Runner, SessionContext, build};
 use quiesced_topology::{BlockStack, Mount, Mounts, OwnPath, Rules, TopologyError, freeze_ranks, swap_files};
 
-use super::steps;
+use super::{OWN_BINARY, steps};
 use crate::api::wire::Reply;
 use crate::config::{FilesystemSelection, GroupSettings, Settings};
 use crate::paths::Paths;
+use crate::preflight;
 
 /// Where the SSM agent keeps its state and its logs. With either frozen it neither times out nor starts a
 /// post-script until somebody else thaws.
@@ -95,8 +97,9 @@ fn topology_problem(error: TopologyError) -> Problem {
 fn resolve(path: &Path) -> PathBuf {
     let existing =
         path.ancestors().find_map(|ancestor| Some((ancestor, std::fs::canonicalize(ancestor).ok()?)));
-    match existing.and_then(|(ancestor, real)| Some(real.join(path.strip_prefix(ancestor).ok()?))) {
-        Some(resolved) => resolved,
+    match existing.and_then(|(ancestor, real)| Some((real, path.strip_prefix(ancestor).ok()?))) {
+        // To join nothing would end the path with a slash.
+        Some((real, rest)) => real.components().chain(rest.components()).collect(),
         None => path.to_owned(),
     }
 }
@@ -358,18 +361,17 @@ impl Surveyor {
 
     /// What a dry-run answers.
     pub async fn dry_run(self: &Arc<Self>, group: &str) -> Reply {
-        match self.survey(group).await {
-            Ok(plan) => {
-                let mut reply = Reply::new(ExitCode::Done, "everything is ready; nothing was touched");
-                reply.plan = Some(plan);
-                reply
-            }
-            Err(problems) => {
-                let mut reply = Reply::new(ExitCode::NotReady, "preflight found something in the way");
-                reply.problems = problems;
-                reply
-            }
-        }
+        let checked = preflight::check(self, group, Path::new(OWN_BINARY)).await;
+        let problems = checked.of(Severity::Error);
+        let mut reply = if problems.is_empty() {
+            Reply::new(ExitCode::Done, "everything is ready; nothing was touched")
+        } else {
+            Reply::new(ExitCode::NotReady, "preflight found something in the way")
+        };
+        reply.warnings = checked.of(Severity::Warning);
+        reply.plan = checked.plan.filter(|_| problems.is_empty());
+        reply.problems = problems;
+        reply
     }
 }
 

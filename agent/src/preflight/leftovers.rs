@@ -4,8 +4,9 @@ use std::path::Path;
 
 use quiesced_core::finding::Finding;
 use quiesced_core::problem::Problem;
+use quiesced_core::superblock::Superblock;
 use quiesced_freezer::clock;
-use quiesced_freezer::journal::{Journal, Record, Status};
+use quiesced_freezer::journal::{Journal, Record, Status, Thing};
 
 /// Looks at the journal of a runtime directory. That of a session which is open belongs to a living agent.
 pub(super) fn look(runtime_dir: &Path) -> Vec<Finding> {
@@ -14,6 +15,20 @@ pub(super) fn look(runtime_dir: &Path) -> Vec<Finding> {
         Ok(Some((record, statuses))) => left(&record, &statuses).into_iter().collect(),
         Err(error) => vec![Finding::error(Problem::from_error(&error).with_hint(Some(error.hint())))],
     }
+}
+
+/// The filesystems that an open session of a living agent may have frozen: nobody else's freeze, and no place to write to.
+pub(super) fn held_by_an_open_session(runtime_dir: &Path) -> Vec<Superblock> {
+    let Ok(Some((record, statuses))) = Journal::read(runtime_dir) else { return Vec::new() };
+    if !record.agent.is_at_work() {
+        return Vec::new();
+    }
+    let held = record.things.iter().zip(statuses).filter(|(_, status)| status.is_owed());
+    let superblock = |(thing, _): (&Thing, Status)| match thing {
+        Thing::Filesystem { superblock, .. } => Some(*superblock),
+        Thing::Hook { .. } => None,
+    };
+    held.filter_map(superblock).collect()
 }
 
 fn left(record: &Record, statuses: &[Status]) -> Option<Finding> {
@@ -34,7 +49,7 @@ mod tests {
     use quiesced_core::finding::Severity;
     use quiesced_core::id::ExecutionId;
     use quiesced_core::time::BootTime;
-    use quiesced_freezer::journal::{JOURNAL_VERSION, Thing};
+    use quiesced_freezer::journal::JOURNAL_VERSION;
     use quiesced_freezer::process::ProcessId;
 
     use super::*;

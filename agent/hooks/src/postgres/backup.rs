@@ -72,6 +72,6 @@ impl Label {
 fn keep(path: &Path, text: &str) -> Result<(), PostgresError> {
     let failed = |source| PostgresError::Keep { path: path.to_owned(), source };
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }

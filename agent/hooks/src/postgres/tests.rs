@@ -115,6 +115,8 @@ async fn a_role_with_the_documented_rights_is_enough_and_each_missing_one_is_nam
         assert!(error.hint().unwrap().contains(hint), "{error}: {:?}", error.hint());
         server.sql(statement).unwrap();
     }
+    let records = tempfile::tempdir().unwrap();
+    let step = |limit| StepContext { records_dir: records.path().to_owned(), ..step(limit) };
     for settings in [flush, backup] {
         let mut hook = quiesced(settings).await;
         assert!(matches!(hook.verify(&step(LIMIT)).await.unwrap(), Proof::Proved { .. }));
