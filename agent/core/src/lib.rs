@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod block;
+pub mod coverage;
 pub mod exit;
 pub mod id;
 pub mod plan;

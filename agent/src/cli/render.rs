@@ -90,31 +90,6 @@ pub(super) fn status(status: &StatusReply) -> String {
     text
 }
 
-pub(super) fn plan(group: &str, plan: &Plan) -> String {
-    let mut text = format!("group {group}: {}\n", extent(plan));
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["", "WHAT", "WHERE", "ORDER"]);
-    for hook in &plan.hooks {
-        let data: Vec<String> = hook.data.iter().map(|path| path.display().to_string()).collect();
-        let after: Vec<&str> = hook.after.iter().map(|at| plan.hooks[*at].name.as_str()).collect();
-        let order =
-            if after.is_empty() { "at once".to_owned() } else { format!("after {}", after.join(", ")) };
-        table.add_row(["quiesce".to_owned(), hook.name.clone(), data.join("\n"), order]);
-    }
-    for filesystem in &plan.filesystems {
-        let what = format!(
-            "{} ({}, {})",
-            filesystem.mount_point.display(),
-            filesystem.fs_type,
-            filesystem.superblock
-        );
-        table.add_row(["freeze".to_owned(), what, String::new(), format!("rank {}", filesystem.rank)]);
-    }
-    line!(text, "{table}");
-    text.push_str(&outside(plan));
-    text
-}
-
 pub(super) fn extent(plan: &Plan) -> String {
     format!("{} hook(s) and {} filesystem(s) are held", plan.hooks.len(), plan.filesystems.len())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use quiesced_core::block::is_volume_id;
 use quiesced_core::plan::{OrderError, order_hooks};
 use quiesced_hooks::settings::HookSettings;
 
@@ -241,6 +242,15 @@ impl Rules<'_> {
             if let FilesystemSelection::Paths(paths) = &group.filesystems {
                 self.paths(&["group", name], "filesystems", paths);
             }
+            self.volumes(name, &group.expect_volumes);
+        }
+    }
+
+    fn volumes(&mut self, group_name: &str, ids: &[String]) {
+        for (position, id) in ids.iter().enumerate().filter(|(_, id)| !is_volume_id(id)) {
+            let at = ["group", group_name, "expect_volumes", &position.to_string()];
+            let message = format!("`{}` is not the id of a volume", id.escape_debug());
+            self.add(&at, message).hint = Some("ids have the form vol-0123456789abcdef0".to_owned());
         }
     }
 

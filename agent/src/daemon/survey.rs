@@ -95,8 +95,9 @@ fn topology_problem(error: TopologyError) -> Problem {
 fn resolve(path: &Path) -> PathBuf {
     let existing =
         path.ancestors().find_map(|ancestor| Some((ancestor, std::fs::canonicalize(ancestor).ok()?)));
-    match existing.and_then(|(ancestor, real)| Some(real.join(path.strip_prefix(ancestor).ok()?))) {
-        Some(resolved) => resolved,
+    match existing.and_then(|(ancestor, real)| Some((real, path.strip_prefix(ancestor).ok()?))) {
+        // To join nothing would end the path with a slash.
+        Some((real, rest)) => real.components().chain(rest.components()).collect(),
         None => path.to_owned(),
     }
 }
