@@ -13,9 +13,9 @@ type Before = BTreeMap<Superblock, BTreeSet<Superblock>>;
 
 /// The rank of each filesystem: all of rank 0 are frozen first, together, then those of rank 1, and so on.
 ///
-/// A filesystem has a lower rank than another one that it is mounted below, however many mounts lie in between, and
-/// than one that a file lies in which its own blocks are in: to freeze it writes to that file, which would wait for the
-/// other one's thaw. Otherwise ranks are as low as can be, so that what is independent is frozen in parallel.
+/// A filesystem has a lower rank than one that it is mounted below, however many mounts lie in between, and than one
+/// that holds a file with its blocks: to freeze it writes to that file, and would wait for the thaw of what holds it.
+/// Otherwise ranks are as low as can be, so that what is independent is frozen in parallel.
 ///
 /// Each filesystem stands where its [representative](Mounts::representative) is mounted. With bind mounts a
 /// filesystem may appear above *and* below another one; but each has one representative, the mounts are a tree, and so

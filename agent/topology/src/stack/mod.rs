@@ -52,7 +52,8 @@ enum Base {
     Volume(Volume),
 }
 
-/// The way down from the filesystem that was asked for.
+/// The way down from the filesystem that was asked for. Devices have no `/` in their names, and filesystems stand with
+/// their numbers, since several may be mounted on one point.
 #[derive(Debug, Default)]
 struct Trail(Vec<String>);
 
@@ -65,6 +66,11 @@ impl Trail {
         }
         self.0.push(name);
         Ok(())
+    }
+
+    /// A step that cannot come round by itself.
+    fn pass(&mut self, file: &Path) {
+        self.0.push(file.display().to_string());
     }
 
     fn leave(&mut self) {
@@ -102,7 +108,7 @@ impl<'a> BlockStack<'a> {
         if self.filesystems.contains_key(&superblock) {
             return Ok(());
         }
-        trail.enter(self.label(superblock))?;
+        trail.enter(format!("{} ({superblock})", self.label(superblock)))?;
         let base = self.base(superblock)?;
         if let Base::Devices(names) = &base {
             names.iter().try_for_each(|name| self.read_device(name, superblock, trail))?;
@@ -211,7 +217,7 @@ impl<'a> BlockStack<'a> {
             return Ok((DeviceKind::Loop { file, filesystem: None }, vec![device]));
         }
         let filesystem = mount.superblock;
-        trail.enter(file.display().to_string())?;
+        trail.pass(&file);
         self.read_filesystem(filesystem, trail)?;
         trail.leave();
         let below = match self.filesystems.get(&filesystem) {

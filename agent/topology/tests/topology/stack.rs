@@ -223,6 +223,16 @@ fn a_file_that_its_own_filesystem_was_mounted_over_lies_on_the_filesystem_beneat
 }
 
 #[test]
+fn two_filesystems_on_one_mount_point_are_two_also_when_one_lies_in_the_other() {
+    assert_below!(
+        "loops",
+        "/srv/layers",
+        ["loop5 loop over /srv/layers/upper.img: nvme2n1", "nvme2n1 disk:"],
+        ["vol-0cccccccccccccccc"]
+    );
+}
+
+#[test]
 fn a_loop_over_a_device_lies_on_that_device_and_one_over_memory_on_no_volume() {
     assert_below!(
         "loops",
@@ -247,8 +257,8 @@ fn files_count_for_the_order_also_when_the_filesystem_between_is_no_target() {
 
 #[test]
 fn a_circle_of_files_is_an_error_that_shows_the_way_round() {
-    let expected = "no order of freezing is possible: /mnt/a lies on loop0 lies on /mnt/b/a.img lies on /mnt/b \
-                    lies on loop1 lies on /mnt/a/b.img lies on /mnt/a";
+    let expected = "no order of freezing is possible: /mnt/a (7:0) lies on loop0 lies on /mnt/b/a.img lies on \
+                    /mnt/b (7:1) lies on loop1 lies on /mnt/a/b.img lies on /mnt/a (7:0)";
     assert_eq!(error("circles", "/mnt/a").to_string(), expected);
 }
 
