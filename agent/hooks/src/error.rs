@@ -9,6 +9,7 @@ use quiesced_core::problem::Problem;
 
 use crate::postgres::PostgresError;
 use crate::process::output::Said;
+use crate::redis::RedisError;
 
 /// Why a step of a hook failed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,9 @@ pub enum HookError {
     /// A PostgreSQL server.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
+    /// A Redis or Valkey server.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
 }
 
 /// Why a command of a hook cannot be run, or failed.
@@ -374,6 +378,7 @@ impl HookError {
             Self::Session(error) => error.hint(),
             Self::Sqlite(error) => error.hint(),
             Self::Postgres(error) => error.hint(),
+            Self::Redis(error) => error.hint(),
             Self::Cancelled { .. } | Self::Panicked { .. } | Self::Examine { .. } => None,
         }
     }

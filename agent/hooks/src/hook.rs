@@ -11,6 +11,7 @@ use crate::clock;
 use crate::error::HookError;
 use crate::exec::ExecHook;
 use crate::postgres::PostgresHook;
+use crate::redis::RedisHook;
 use crate::session::SessionHook;
 use crate::settings::HookSettings;
 use crate::sqlite::SqliteHook;
@@ -61,6 +62,7 @@ pub fn build(settings: &HookSettings) -> Box<dyn Hook> {
     match settings {
         HookSettings::Exec(exec) => Box::new(ExecHook::new(exec.clone())),
         HookSettings::Postgres(postgres) => Box::new(PostgresHook::new(postgres.clone())),
+        HookSettings::Redis(redis) => Box::new(RedisHook::new(redis.clone())),
         HookSettings::Session(session) => Box::new(SessionHook::new(session.clone())),
         HookSettings::Sqlite(sqlite) => Box::new(SqliteHook::new(&sqlite.databases)),
     }

@@ -13,6 +13,7 @@ mod exec;
 mod hook;
 pub mod postgres;
 mod process;
+pub mod redis;
 pub mod runner;
 pub mod server;
 mod session;

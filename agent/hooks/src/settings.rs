@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::postgres::settings::{PostgresMode, PostgresSettings};
+pub use crate::redis::settings::RedisSettings;
 
 /// One `[hook.NAME.KIND]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +17,8 @@ pub enum HookSettings {
     Exec(ExecSettings),
     /// A PostgreSQL server.
     Postgres(PostgresSettings),
+    /// A Redis or Valkey server.
+    Redis(RedisSettings),
     /// One long-lived child process that holds the application still for as long as it is told to.
     Session(SessionSettings),
     /// SQLite databases, held by a write transaction of the agent's own.
@@ -28,6 +31,7 @@ impl HookSettings {
         match self {
             Self::Exec(exec) => &exec.common,
             Self::Postgres(postgres) => &postgres.common,
+            Self::Redis(redis) => &redis.common,
             Self::Session(session) => &session.common,
             Self::Sqlite(sqlite) => &sqlite.common,
         }
@@ -38,6 +42,7 @@ impl HookSettings {
         match self {
             Self::Exec(_) => "exec",
             Self::Postgres(_) => "postgres",
+            Self::Redis(_) => "redis",
             Self::Session(_) => "session",
             Self::Sqlite(_) => "sqlite",
         }

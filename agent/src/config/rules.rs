@@ -124,10 +124,12 @@ impl Rules<'_> {
                     self.paths(&at, "databases", &sqlite.databases);
                 }
                 HookSettings::Postgres(postgres) => {
-                    let files = [("password_file", &postgres.password_file), ("tls_ca", &postgres.tls_ca)];
-                    for (key, file) in files {
-                        file.iter().for_each(|path| self.absolute(&[&at[..], &[key]].concat(), path));
-                    }
+                    self.file(&at, "password_file", postgres.password_file.as_deref());
+                    self.file(&at, "tls_ca", postgres.tls_ca.as_deref());
+                }
+                HookSettings::Redis(redis) => {
+                    self.file(&at, "password_file", redis.password_file.as_deref());
+                    self.file(&at, "tls_ca", redis.tls_ca.as_deref());
                 }
             }
         }
@@ -173,6 +175,10 @@ impl Rules<'_> {
         for (position, path) in paths.iter().enumerate() {
             self.absolute(&[hook, &[key, &position.to_string()]].concat(), path);
         }
+    }
+
+    fn file(&mut self, hook: &[&str], key: &str, path: Option<&Path>) {
+        path.into_iter().for_each(|path| self.absolute(&[hook, &[key]].concat(), path));
     }
 
     fn absolute(&mut self, at: &[&str], path: &Path) {
