@@ -1,0 +1,24 @@
+# shellcheck shell=sh
+# What the fake clients share: an engine that is a directory beside them.
+#
+#   hold       while anything is held: what tells this hold from the next one
+#   taken      a line for each hold that was taken
+#   released   a line for each hold that was released
+#   refuse     if there, holds are refused
+#   slow       if there, holds take effect but are never answered
+#   hang       if there, new connections wait for ever
+engine=$(cd "$(dirname "$0")/../engine" && pwd)
+
+held() { [ -e "$engine/hold" ]; }
+refuses() { [ -e "$engine/refuse" ]; }
+
+take() {
+    echo taken >> "$engine/taken"
+    wc -l < "$engine/taken" | tr -d ' ' > "$engine/hold"
+    [ ! -e "$engine/slow" ] || exec sleep 60
+}
+
+release() {
+    rm "$engine/hold"
+    echo released >> "$engine/released"
+}
