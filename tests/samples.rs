@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::{Simulated, expect, id, start};
+use common::{SOON, Simulated, expect, id, start, wait_until_idle};
 use quiesced_bed::agent::Agent;
 use serde_json::json;
 
@@ -99,6 +99,34 @@ impl Engine for Firebird {
     }
 }
 
+/// A fake whose hold ends with the session that has it.
+struct FakeSession;
+
+impl Engine for FakeSession {
+    fn is_held(&self, place: &Path) -> bool {
+        let session = fs::read_to_string(place.join("engine/hold")).unwrap_or_default();
+        !session.is_empty() && Path::new("/proc").join(session.trim()).exists()
+    }
+
+    fn releases(&self, place: &Path) -> Option<usize> {
+        Fake.releases(place)
+    }
+
+    fn take(&self, place: &Path) {
+        fs::write(place.join("engine/hold"), format!("{}\n", std::process::id())).unwrap();
+    }
+
+    fn lose(&self, place: &Path) {
+        let session = fs::read_to_string(place.join("engine/hold")).unwrap();
+        assert!(Command::new("kill").args(["-KILL", session.trim()]).status().unwrap().success());
+        quiesced_bed::wait_until("the session has ended", SOON, || !self.is_held(place)).unwrap();
+    }
+
+    fn refuse(&self, place: &Path) {
+        Fake.refuse(place);
+    }
+}
+
 impl Sample {
     fn new(script: &str, arguments: &[&str], proves: bool, engine: impl Engine + 'static) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -122,6 +150,9 @@ impl Sample {
 
     fn table(&self) -> String {
         let argv = &self.argv;
+        if self.argv[0].ends_with("/sqlserver.sh") {
+            return format!("[hook.orders.session]\ncommand = {argv:?}\n");
+        }
         let verify = if self.proves { format!("verify = {argv:?}\n") } else { String::new() };
         format!("[hook.orders.exec]\nquiesce = {argv:?}\nresume = {argv:?}\n{verify}")
     }
@@ -258,6 +289,18 @@ impl Sample {
     }
 }
 
+/// Who has this file open.
+fn processes_with(file: &Path) -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    let has_it = |process: &PathBuf| {
+        // Others are no processes, or have ended meanwhile.
+        let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+        descriptors.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|target| target == file)
+    };
+    let pid = |process: PathBuf| process.file_name().unwrap().to_string_lossy().into_owned();
+    processes.filter(has_it).map(pid).collect()
+}
+
 fn copy_all(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -302,6 +345,7 @@ keeps_the_rules!(oracle: oracle(), a_hold_that_was_lost_is_203_and_not_released_
 keeps_the_rules!(db2: db2(), a_hold_that_was_lost_is_203_and_not_released_again, a_hold_that_nobody_confirmed_is_201_and_undone);
 keeps_the_rules!(iris: iris(), a_hold_that_was_lost_is_203_and_not_released_again, a_hold_that_nobody_confirmed_is_201_and_undone);
 keeps_the_rules!(hana: hana(), a_hold_that_was_lost_is_203_and_not_released_again, a_hold_that_nobody_confirmed_is_201_and_undone);
+keeps_the_rules!(mongodb: mongodb(), a_hold_that_was_lost_is_203_and_not_released_again, a_hold_that_nobody_confirmed_is_201_and_undone);
 keeps_the_rules!(ase: ase(), a_hold_that_nobody_confirmed_is_201_and_undone);
 
 fn firebird() -> Sample {
@@ -330,6 +374,18 @@ fn iris() -> Sample {
 
 fn hana() -> Sample {
     Sample::new("hana.sh", &["{}/records/orders", "{}/bin/hdbsql", "QUIESCED"], true, Fake)
+}
+
+fn sqlserver() -> Sample {
+    let arguments = ["{}/bin/sqlcmd", "localhost", "/var/backups/mssql", "orders", "billing"];
+    Sample::new("sqlserver.sh", &arguments, true, FakeSession)
+}
+
+fn mongodb() -> Sample {
+    let arguments = ["{}/records/orders", "{}/uri", "{}/bin/mongosh"];
+    let sample = Sample::new("mongodb.sh", &arguments, true, Fake);
+    fs::write(sample.place().join("uri"), "mongodb://quiesced:secret@localhost/\n").unwrap();
+    sample
 }
 
 fn ase() -> Sample {
@@ -381,6 +437,184 @@ fn a_stale_snapshot_of_hana_that_is_ours_is_abandoned_without_a_record() {
     assert!(said.contains("BACKUP_ID 1 UNSUCCESSFUL"), "{said}");
 }
 
+/// The lock of MongoDB is counted.
+#[test]
+fn a_lock_that_somebody_put_on_top_of_ours_in_mongodb_is_left() {
+    let sample = mongodb();
+    assert!(sample.by_hand("quiesce").status.success());
+    fs::write(sample.place().join("engine/hold"), "ours\ntheirs\n").unwrap();
+    for _again in 0..2 {
+        assert!(sample.by_hand("resume").status.success());
+        assert!(sample.is_held());
+        sample.assert_releases(1);
+    }
+}
+
+#[test]
+fn a_mongodb_that_lets_nobody_log_in_is_unlocked_through_the_connection_that_was_kept() {
+    let sample = mongodb();
+    let host = Simulated::new(&json!({}));
+    let mut agent = sample.agent(&host);
+    expect(0, &agent.pre_script(&id(1)).unwrap());
+    fs::write(sample.place().join("engine/hang"), "").unwrap();
+    expect(0, &agent.post_script(&id(1)).unwrap());
+    sample.assert_releases(1);
+    expect(0, &agent.pre_script(&id(2)).unwrap());
+    agent.kill();
+    expect(0, &agent.cli(["recover"]).unwrap());
+    assert!(!sample.is_held());
+    sample.assert_releases(2);
+}
+
+#[test]
+fn without_the_connection_that_was_kept_mongodb_is_unlocked_through_a_new_one() {
+    let sample = mongodb();
+    assert!(sample.by_hand("quiesce").status.success());
+    let lock = sample.place().join("records/orders.keeper/lock");
+    let keepers = processes_with(&lock);
+    assert!(!keepers.is_empty(), "nobody keeps the connection");
+    assert!(Command::new("kill").arg("-KILL").args(keepers).status().unwrap().success());
+    assert!(sample.by_hand("verify").status.success(), "the lock is still the same");
+    assert!(sample.by_hand("resume").status.success());
+    assert!(!sample.is_held());
+    sample.assert_releases(1);
+}
+
+#[test]
+fn a_mongodb_that_was_restarted_inside_the_window_is_203_and_not_unlocked() {
+    let sample = mongodb();
+    let host = Simulated::new(&json!({}));
+    let agent = sample.agent(&host);
+    expect(0, &agent.pre_script(&id(1)).unwrap());
+    fs::write(sample.place().join("engine/process"), "second").unwrap();
+    fs::write(sample.place().join("engine/hold"), "theirs\n").unwrap();
+    expect(203, &agent.post_script(&id(1)).unwrap());
+    assert!(sample.is_held());
+    sample.assert_releases(0);
+}
+
+mod sqlserver {
+    use super::*;
+
+    #[test]
+    fn holds_until_post_script_which_records_the_metadata_in_the_same_session() {
+        let sample = sqlserver();
+        sample.holds_until_post_script_and_says_what_was_proved();
+        let file = fs::read_to_string(sample.place().join("engine/backup")).unwrap();
+        assert!(file.starts_with("/var/backups/mssql/quiesced-") && file.ends_with(".bkm\n"), "{file}");
+    }
+
+    #[test]
+    fn a_suspension_that_is_refused_is_201() {
+        let sample = sqlserver();
+        sample.engine.refuse(sample.place());
+        let host = Simulated::new(&json!({}));
+        let agent = sample.agent(&host);
+        let pre = agent.pre_script(&id(1)).unwrap();
+        expect(201, &pre);
+        assert!(pre.stdout.contains("Msg 3081"), "{}", pre.stdout);
+        assert!(!sample.is_held());
+        sample.assert_releases(0);
+    }
+
+    #[test]
+    fn metadata_that_cannot_be_recorded_is_203_and_the_session_is_over() {
+        let sample = sqlserver();
+        fs::write(sample.place().join("engine/full"), "").unwrap();
+        let host = Simulated::new(&json!({}));
+        let agent = sample.agent(&host);
+        expect(0, &agent.pre_script(&id(1)).unwrap());
+        expect(203, &agent.post_script(&id(1)).unwrap());
+        assert!(!sample.is_held());
+    }
+
+    #[test]
+    fn a_session_that_was_lost_is_203() {
+        let sample = sqlserver();
+        let host = Simulated::new(&json!({}));
+        let agent = sample.agent(&host);
+        expect(0, &agent.pre_script(&id(1)).unwrap());
+        sample.engine.lose(sample.place());
+        expect(203, &agent.post_script(&id(1)).unwrap());
+        assert!(!sample.place().join("engine/backup").exists());
+    }
+
+    #[test]
+    fn after_the_death_of_the_agent_nothing_is_suspended_or_recorded() {
+        let sample = sqlserver();
+        let host = Simulated::new(&json!({}));
+        let mut agent = sample.agent(&host);
+        expect(0, &agent.pre_script(&id(1)).unwrap());
+        agent.kill();
+        expect(0, &agent.cli(["recover"]).unwrap());
+        quiesced_bed::wait_until("nothing is suspended", SOON, || !sample.is_held()).unwrap();
+        assert!(!sample.place().join("engine/backup").exists());
+    }
+
+    #[test]
+    fn at_the_end_of_the_lease_the_suspension_ends_without_a_backup() {
+        let sample = sqlserver();
+        let host = Simulated::new(&json!({}));
+        let short = "[agent]\nlease = \"5s\"\npre_script_budget = \"4s\"\n";
+        let agent = start(host.options(&format!("{short}{}timeout = \"4s\"\n", sample.table())));
+        expect(0, &agent.pre_script(&id(1)).unwrap());
+        wait_until_idle(&agent);
+        assert!(!sample.is_held());
+        sample.assert_releases(1);
+        assert!(!sample.place().join("engine/backup").exists());
+        expect(203, &agent.post_script(&id(1)).unwrap());
+    }
+}
+
+/// Samples that only write out what is in memory.
+mod flushes {
+    use super::*;
+
+    const CASSANDRA: (&str, &[&str]) = ("cassandra.sh", &["{}/bin/nodetool", "-pwf", "/etc/jmx"]);
+    const CLICKHOUSE: (&str, &[&str]) =
+        ("clickhouse.sh", &["{}/bin/clickhouse-client", "--config-file", "/etc/client.xml"]);
+    const ORACLE: (&str, &[&str]) = ("oracle.sh", &["atomic", "{}", "ORCL"]);
+
+    fn agent(sample: &Sample, host: &Simulated) -> Agent {
+        let quiesce = &sample.argv;
+        start(host.options(&format!("[hook.orders.exec]\nquiesce = {quiesce:?}\nresume = [\"/bin/true\"]\n")))
+    }
+
+    #[test]
+    fn nothing_is_held_so_nothing_is_claimed() {
+        for (script, arguments) in [CASSANDRA, CLICKHOUSE, ORACLE] {
+            let sample = Sample::new(script, arguments, false, Fake);
+            let host = Simulated::new(&json!({}));
+            let agent = agent(&sample, &host);
+            expect(0, &agent.pre_script(&id(1)).unwrap());
+            let said = fs::read_to_string(sample.place().join("engine/said")).unwrap();
+            assert_eq!(said.lines().count(), 1, "{script}: {said}");
+            let post = agent.post_script(&id(1)).unwrap();
+            expect(0, &post);
+            assert!(post.stdout.starts_with("filesystem-consistent: "), "{script}: {}", post.stdout);
+        }
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_201() {
+        for (script, arguments) in [CASSANDRA, CLICKHOUSE] {
+            let sample = Sample::new(script, arguments, false, Fake);
+            sample.engine.refuse(sample.place());
+            let host = Simulated::new(&json!({}));
+            let pre = agent(&sample, &host).pre_script(&id(1)).unwrap();
+            expect(201, &pre);
+            assert!(pre.stdout.contains("Connection refused"), "{script}: {}", pre.stdout);
+        }
+    }
+
+    #[test]
+    fn an_old_clickhouse_has_no_asynchronous_inserts_to_flush() {
+        let sample = Sample::new(CLICKHOUSE.0, CLICKHOUSE.1, false, Fake);
+        fs::write(sample.place().join("engine/old"), "").unwrap();
+        assert!(sample.by_hand("quiesce").status.success());
+    }
+}
+
 #[test]
 fn redo_of_oracle_is_archived_after_the_hold() {
     let sample = oracle();
@@ -401,5 +635,5 @@ fn every_sample_and_every_fake_is_clean_for_shellcheck() {
 }
 
 fn is_shell(line: &str) -> bool {
-    line == "#!/bin/sh" || line.starts_with("# shellcheck shell=sh")
+    line == "#!/bin/sh" || line == "#!/bin/bash" || line.starts_with("# shellcheck shell=sh")
 }

@@ -9,7 +9,7 @@
 #
 #   state     prints `free`, or `held` and whatever tells this hold from every other; fails when it cannot be known
 #   hold      takes the hold; returns 2 when it certainly did not, because somebody else has it
-#   let_go    ends it
+#   let_go    ends it; where somebody else may hold the same besides, it removes the record itself, as soon as ours is over
 
 record=${record:-}
 
@@ -65,7 +65,7 @@ resume() {
     if [ "$now" != free ] && { [ ! -s "$record" ] || [ "$now" = "$(cat -- "$record")" ]; }; then
         let_go || fail "the hold could not be ended"
         now=$(known_state) || exit
-        [ "$now" = free ] || fail "it was told to go on, and is still $now"
+        [ "$now" = free ] || [ ! -e "$record" ] || fail "it was told to go on, and is still $now"
     fi
     rm -f -- "$record"
 }
