@@ -391,8 +391,7 @@ fn mongodb() -> Sample {
 fn ase() -> Sample {
     let password = "{}/password";
     let tag = "quiesced_orders";
-    let arguments =
-        ["{}/records/orders", "{}/bin/isql", "ASE", "quiesced", password, tag, "orders", "billing"];
+    let arguments = ["{}/records/orders", "{}/bin", "ASE", "quiesced", password, tag, "orders", "billing"];
     let sample = Sample::new("ase.sh", &arguments, false, Fake);
     fs::write(sample.place().join("password"), "secret\n").unwrap();
     sample

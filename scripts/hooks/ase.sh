@@ -1,12 +1,12 @@
 #!/bin/sh
 # SAP ASE: updates wait from `quiesce database … hold` to `… release`. See docs/hooks/ase.md.
 #
-#   ase.sh RECORD ISQL SERVER LOGIN PASSWORD-FILE TAG DATABASE…     as an `exec` hook's quiesce and resume
+#   ase.sh RECORD SYBASE SERVER LOGIN PASSWORD-FILE TAG DATABASE…     as an `exec` hook's quiesce and resume
 #
 # There is no verify: no documented query tells which databases are held.
-usage='usage: ase.sh RECORD ISQL SERVER LOGIN PASSWORD-FILE TAG DATABASE…'
+usage='usage: ase.sh RECORD SYBASE SERVER LOGIN PASSWORD-FILE TAG DATABASE…'
 record=${1:?$usage}
-isql=${2:?$usage}
+sybase=${2:?$usage}
 server=${3:?$usage}
 login=${4:?$usage}
 password_file=${5:?$usage}
@@ -18,6 +18,8 @@ shift 6
 }
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "${0%/*}/common.sh"
+# shellcheck source=/dev/null
+. "$sybase/SYBASE.sh"
 
 # Without -P isql reads the password from its input, before anything else. isql exits with 0 whatever the server says,
 # but prints `Msg NUMBER, Level …` for each error.
@@ -25,7 +27,7 @@ sql() {
     said=$({
         head -n 1 -- "$password_file"
         printf '%s\ngo\n' "$1"
-    } | within "$isql" -S "$server" -U "$login" -b 2>&1) || return
+    } | within isql -S "$server" -U "$login" -b 2>&1) || return
     printf '%s\n' "$said" >&2
     case $said in *'Msg '[0-9]*', Level '*) return 2 ;; esac
 }

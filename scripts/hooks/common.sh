@@ -13,6 +13,9 @@
 
 record=${record:-}
 
+# Clients look there for their files; the agent gives its hooks no HOME.
+export HOME="${HOME:-$(getent passwd "$(id -u)" | cut -d : -f 6)}"
+
 fail() {
     echo "$*" >&2
     exit 1

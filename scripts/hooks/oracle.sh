@@ -7,7 +7,7 @@
 # Runs as the database's owner, who is trusted by the operating system: there is no password.
 usage='usage: oracle.sh atomic|backup ORACLE_HOME SID [RECORD]'
 mode=${1:?$usage}
-export ORACLE_HOME="${2:?$usage}" ORACLE_SID="${3:?$usage}"
+export ORACLE_HOME="${2:?$usage}" ORACLE_SID="${3:?$usage}" LD_LIBRARY_PATH="$2/lib"
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "${0%/*}/common.sh"
 

@@ -10,6 +10,8 @@
 usage='usage: sqlserver.sh SQLCMD SERVER DIRECTORY DATABASE…'
 sqlcmd=${1:?$usage} server=${2:?$usage} directory=${3:?$usage}
 shift 3
+# Clients look there for their files, of Kerberos too; the agent gives its hooks no HOME.
+export HOME=~
 databases=("$@")
 [[ $* =~ ^[A-Za-z0-9_\ -]+$ ]] || {
     echo "$usage; names have letters, digits, - and _" >&2

@@ -18,7 +18,8 @@ take() {
     [ ! -e "$engine/slow" ] || exec sleep 60
 }
 
+# Counted first: whoever sees that nothing is held may end this client.
 release() {
-    rm "$engine/hold"
     echo released >> "$engine/released"
+    rm "$engine/hold"
 }
