@@ -219,6 +219,20 @@ impl Sample {
         self.assert_releases(1);
     }
 
+    /// The command that asked for it outlives the agent; `recover` ends it first.
+    fn a_hold_that_the_agent_died_waiting_for_is_undone(&self) {
+        fs::write(self.place().join("engine/slow"), "").unwrap();
+        let host = Simulated::new(&json!({}));
+        let mut agent = self.agent(&host);
+        let pre = agent.start_cli(["pre-script", "--execution-id", &id(1)]).unwrap();
+        quiesced_bed::wait_until("it is held", SOON, || self.is_held()).unwrap();
+        agent.kill();
+        assert_ne!(pre.wait().unwrap().code, Some(0));
+        expect(0, &agent.cli(["recover"]).unwrap());
+        assert!(!self.is_held() && !self.record().exists());
+        self.assert_releases(1);
+    }
+
     fn after_the_death_of_the_agent_recover_undoes_it_once(&self) {
         let host = Simulated::new(&json!({}));
         let mut agent = self.agent(&host);
@@ -341,12 +355,41 @@ macro_rules! keeps_the_rules {
 }
 
 keeps_the_rules!(firebird: firebird(), a_hold_that_was_lost_is_203_and_not_released_again);
-keeps_the_rules!(oracle: oracle(), a_hold_that_was_lost_is_203_and_not_released_again, a_hold_that_nobody_confirmed_is_201_and_undone);
-keeps_the_rules!(db2: db2(), a_hold_that_was_lost_is_203_and_not_released_again, a_hold_that_nobody_confirmed_is_201_and_undone);
-keeps_the_rules!(iris: iris(), a_hold_that_was_lost_is_203_and_not_released_again, a_hold_that_nobody_confirmed_is_201_and_undone);
-keeps_the_rules!(hana: hana(), a_hold_that_was_lost_is_203_and_not_released_again, a_hold_that_nobody_confirmed_is_201_and_undone);
-keeps_the_rules!(mongodb: mongodb(), a_hold_that_was_lost_is_203_and_not_released_again, a_hold_that_nobody_confirmed_is_201_and_undone);
-keeps_the_rules!(ase: ase(), a_hold_that_nobody_confirmed_is_201_and_undone);
+keeps_the_rules!(
+    oracle: oracle(),
+    a_hold_that_was_lost_is_203_and_not_released_again,
+    a_hold_that_nobody_confirmed_is_201_and_undone,
+    a_hold_that_the_agent_died_waiting_for_is_undone
+);
+keeps_the_rules!(
+    db2: db2(),
+    a_hold_that_was_lost_is_203_and_not_released_again,
+    a_hold_that_nobody_confirmed_is_201_and_undone,
+    a_hold_that_the_agent_died_waiting_for_is_undone
+);
+keeps_the_rules!(
+    iris: iris(),
+    a_hold_that_was_lost_is_203_and_not_released_again,
+    a_hold_that_nobody_confirmed_is_201_and_undone,
+    a_hold_that_the_agent_died_waiting_for_is_undone
+);
+keeps_the_rules!(
+    hana: hana(),
+    a_hold_that_was_lost_is_203_and_not_released_again,
+    a_hold_that_nobody_confirmed_is_201_and_undone,
+    a_hold_that_the_agent_died_waiting_for_is_undone
+);
+keeps_the_rules!(
+    mongodb: mongodb(),
+    a_hold_that_was_lost_is_203_and_not_released_again,
+    a_hold_that_nobody_confirmed_is_201_and_undone,
+    a_hold_that_the_agent_died_waiting_for_is_undone
+);
+keeps_the_rules!(
+    ase: ase(),
+    a_hold_that_nobody_confirmed_is_201_and_undone,
+    a_hold_that_the_agent_died_waiting_for_is_undone
+);
 
 fn firebird() -> Sample {
     let arguments = ["{}/records/orders", "{}/engine/orders.fdb"];
