@@ -582,6 +582,20 @@ mod sqlserver {
     }
 
     #[test]
+    fn a_script_that_was_killed_is_203_and_nothing_is_suspended() {
+        let sample = sqlserver();
+        let host = Simulated::new(&json!({}));
+        let agent = sample.agent(&host);
+        expect(0, &agent.pre_script(&id(1)).unwrap());
+        let name = fs::read_to_string(sample.place().join("engine/host")).unwrap();
+        let script = name.trim().strip_prefix("quiesced-").unwrap();
+        assert!(Command::new("kill").args(["-KILL", script]).status().unwrap().success());
+        quiesced_bed::wait_until("nothing is suspended", SOON, || !sample.is_held()).unwrap();
+        expect(203, &agent.post_script(&id(1)).unwrap());
+        assert!(!sample.place().join("engine/backup").exists());
+    }
+
+    #[test]
     fn after_the_death_of_the_agent_nothing_is_suspended_or_recorded() {
         let sample = sqlserver();
         let host = Simulated::new(&json!({}));
@@ -605,6 +619,37 @@ mod sqlserver {
         sample.assert_releases(1);
         assert!(!sample.place().join("engine/backup").exists());
         expect(203, &agent.post_script(&id(1)).unwrap());
+    }
+}
+
+/// What a snapshot inside the window would have, restored in the two ways that the page gives.
+#[test]
+fn a_copy_of_firebird_from_inside_the_window_has_what_the_page_says() {
+    let sample = firebird();
+    let sql = |database: &Path, statements: &str| {
+        let file = sample.place().join("statements.sql");
+        fs::write(&file, statements).unwrap();
+        let output = Command::new("isql-fb").args(["-q", "-i"]).arg(&file).arg(database).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().split_whitespace().last().map(str::to_owned)
+    };
+    let database = sample.place().join(Firebird::DATABASE);
+    let delta = |database: &Path| PathBuf::from(format!("{}.delta", database.display()));
+    sql(&database, "CREATE TABLE t (n INTEGER); COMMIT; INSERT INTO t VALUES (1);");
+    assert!(sample.by_hand("quiesce").status.success());
+    sql(&database, "INSERT INTO t VALUES (2);");
+    let [alone, both] = ["alone.fdb", "both.fdb"].map(|name| sample.place().join(name));
+    fs::copy(&database, &alone).unwrap();
+    fs::copy(&database, &both).unwrap();
+    fs::copy(delta(&database), delta(&both)).unwrap();
+    assert!(sample.by_hand("verify").status.success());
+    assert!(sample.by_hand("resume").status.success());
+    for (copy, unlock, rows) in [(&alone, "-F", "1"), (&both, "-N", "2"), (&database, "", "2")] {
+        if !unlock.is_empty() {
+            assert!(Command::new("nbackup").arg(unlock).arg(copy).status().unwrap().success());
+        }
+        assert_eq!(sql(copy, "SELECT COUNT(*) FROM t;").as_deref(), Some(rows), "{}", copy.display());
+        assert!(!delta(copy).exists());
     }
 }
 

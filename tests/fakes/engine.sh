@@ -9,6 +9,13 @@
 #   hang       if there, new connections wait for ever
 engine=$(cd "$(dirname "$0")/../engine" && pwd)
 
+# A password that ps(1) would show.
+case "$* $(env)" in *secret*)
+    echo "a password on the command line or in the environment" >&2
+    exit 70
+    ;;
+esac
+
 held() { [ -e "$engine/hold" ]; }
 refuses() { [ -e "$engine/refuse" ]; }
 
