@@ -10,6 +10,7 @@ use quiesced_core::time::BootTime;
 use crate::clock;
 use crate::error::HookError;
 use crate::exec::ExecHook;
+use crate::mariadb::MariadbHook;
 use crate::postgres::PostgresHook;
 use crate::redis::RedisHook;
 use crate::session::SessionHook;
@@ -61,6 +62,7 @@ pub trait Hook: Send {
 pub fn build(settings: &HookSettings) -> Box<dyn Hook> {
     match settings {
         HookSettings::Exec(exec) => Box::new(ExecHook::new(exec.clone())),
+        HookSettings::Mariadb(mariadb) => Box::new(MariadbHook::new(mariadb.clone())),
         HookSettings::Postgres(postgres) => Box::new(PostgresHook::new(postgres.clone())),
         HookSettings::Redis(redis) => Box::new(RedisHook::new(redis.clone())),
         HookSettings::Session(session) => Box::new(SessionHook::new(session.clone())),

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod error;
 mod exec;
 mod hook;
+pub mod mariadb;
 pub mod postgres;
 mod process;
 pub mod redis;

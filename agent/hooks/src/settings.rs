@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::mariadb::settings::MariadbSettings;
 pub use crate::postgres::settings::{PostgresMode, PostgresSettings};
 pub use crate::redis::settings::RedisSettings;
 
@@ -15,6 +16,8 @@ pub use crate::redis::settings::RedisSettings;
 pub enum HookSettings {
     /// Two commands: one quiesces, one resumes.
     Exec(ExecSettings),
+    /// A MariaDB server.
+    Mariadb(MariadbSettings),
     /// A PostgreSQL server.
     Postgres(PostgresSettings),
     /// A Redis or Valkey server.
@@ -30,6 +33,7 @@ impl HookSettings {
     pub fn common(&self) -> &CommonSettings {
         match self {
             Self::Exec(exec) => &exec.common,
+            Self::Mariadb(mariadb) => &mariadb.common,
             Self::Postgres(postgres) => &postgres.common,
             Self::Redis(redis) => &redis.common,
             Self::Session(session) => &session.common,
@@ -41,6 +45,7 @@ impl HookSettings {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Exec(_) => "exec",
+            Self::Mariadb(_) => "mariadb",
             Self::Postgres(_) => "postgres",
             Self::Redis(_) => "redis",
             Self::Session(_) => "session",

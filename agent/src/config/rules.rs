@@ -127,6 +127,10 @@ impl Rules<'_> {
                     self.file(&at, "password_file", postgres.password_file.as_deref());
                     self.file(&at, "tls_ca", postgres.tls_ca.as_deref());
                 }
+                HookSettings::Mariadb(mariadb) => {
+                    self.file(&at, "password_file", mariadb.password_file.as_deref());
+                    self.file(&at, "tls_ca", mariadb.tls_ca.as_deref());
+                }
                 HookSettings::Redis(redis) => {
                     self.file(&at, "password_file", redis.password_file.as_deref());
                     self.file(&at, "tls_ca", redis.tls_ca.as_deref());

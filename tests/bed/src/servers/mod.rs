@@ -1,8 +1,10 @@
 //! Database servers for tests: each one is started by the test itself, as the server's own user, and ends with it.
 
+mod mariadb;
 mod postgres;
 mod redis;
 
+pub use mariadb::Mariadb;
 pub use postgres::{Postgres, PostgresOptions};
 pub use redis::Redis;
 

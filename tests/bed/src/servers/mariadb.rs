@@ -1,0 +1,147 @@
+//! A MariaDB server on a socket in a directory of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::ServerError;
+use crate::tool::{Tool, ToolError};
+use crate::wait_until;
+
+/// The user that owns a server's files.
+const USER: &str = "mysql";
+
+/// A recovery takes longer than a start.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running server.
+#[derive(Debug)]
+pub struct Mariadb {
+    directory: tempfile::TempDir,
+    data: PathBuf,
+    options: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Mariadb {
+    /// Makes a server that keeps its data in `data`, or below its own directory, and starts it; `options` are those of
+    /// mariadbd.
+    ///
+    /// # Errors
+    /// When it is not installed, or does not start.
+    pub fn new(data: Option<&Path>, options: &[&str]) -> Result<Self, ServerError> {
+        let directory = directory()?;
+        let data = data.map_or_else(|| directory.path().join("data"), Path::to_path_buf);
+        // Beside each other they would take each other's temporary tables.
+        Tool::new("env")
+            .arg(format!("TMPDIR={}", directory.path().display()))
+            .args([
+                "mariadb-install-db",
+                "--no-defaults",
+                "--user=mysql",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+            ])
+            .arg(format!("--datadir={}", data.display()))
+            .run()?;
+        Self::on(directory, data, options)
+    }
+
+    /// Starts a server on data that is there, for example that of a restored snapshot.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restored(data: &Path, options: &[&str]) -> Result<Self, ServerError> {
+        Self::on(directory()?, data.to_owned(), options)
+    }
+
+    fn on(directory: tempfile::TempDir, data: PathBuf, options: &[&str]) -> Result<Self, ServerError> {
+        let options = options.iter().map(ToString::to_string).collect();
+        let mut server = Self { directory, data, options, child: None };
+        server.start()?;
+        Ok(server)
+    }
+
+    /// Starts it again.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn start(&mut self) -> Result<(), ServerError> {
+        let failed = |source| ServerError::Io { what: "mariadbd".to_owned(), source };
+        let log = fs::File::create(self.directory.path().join("log")).map_err(failed)?;
+        let mut command = Command::new("mariadbd");
+        command.args(["--no-defaults", "--user=mysql", "--skip-networking"]);
+        command.arg(format!("--datadir={}", self.data.display()));
+        command.arg(format!("--tmpdir={}", self.directory.path().display()));
+        command.arg(format!("--socket={}", self.socket().display()));
+        command.arg(format!("--pid-file={}", self.directory.path().join("pid").display()));
+        command.args(&self.options).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
+        self.child = Some(command.stderr(log).spawn().map_err(failed)?);
+        let answers = || self.sql("SELECT 1").is_ok();
+        wait_until("the server answers", START_LIMIT, answers)
+            .map_err(|_| ServerError::Silent { log: self.log() })?;
+        Ok(())
+    }
+
+    /// What it has written to its log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("sock")
+    }
+
+    /// Asks it as root, by its own client.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub fn sql(&self, statement: &str) -> Result<String, ToolError> {
+        self.client("mariadb").args(["-N", "-B", "-e", statement]).run()
+    }
+
+    /// Checks every table.
+    ///
+    /// # Errors
+    /// When one is damaged.
+    pub fn check(&self) -> Result<(), ToolError> {
+        self.client("mariadb-check").args(["--all-databases", "--extended"]).run().map(drop)
+    }
+
+    fn client(&self, program: &str) -> Tool {
+        let socket = format!("--socket={}", self.socket().display());
+        Tool::new(program).args(["--no-defaults".to_owned(), socket, "--user=root".to_owned()])
+    }
+
+    /// Stops it as an administrator would.
+    pub fn stop(&mut self) {
+        self.end(Signal::SIGTERM);
+    }
+
+    fn end(&mut self, signal: Signal) {
+        let Some(mut child) = self.child.take() else { return };
+        if let Ok(pid) = i32::try_from(child.id()) {
+            // It may have ended by itself.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+        let _ = child.wait();
+    }
+}
+
+impl Drop for Mariadb {
+    fn drop(&mut self) {
+        self.end(Signal::SIGKILL);
+    }
+}
+
+fn directory() -> Result<tempfile::TempDir, ServerError> {
+    let failed = |source| ServerError::Io { what: "a directory".to_owned(), source };
+    let directory = tempfile::tempdir().map_err(failed)?;
+    Tool::new("chown").arg(USER).arg(directory.path()).run()?;
+    Ok(directory)
+}
