@@ -100,6 +100,43 @@ fn a_mount_inside_another_one_is_frozen_first_and_thawed_last() {
 }
 
 #[test]
+fn a_filesystem_in_a_file_is_frozen_before_the_one_that_holds_the_file() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    // By their names and mount points alone, the outer one would come first.
+    let outer = bed.host_volume("a-outer", Fs::Xfs, 320 * MIB).unwrap();
+    let inside = Place::Inside(outer.mount_point.clone());
+    let inner = bed.make(&VolumeSpec::new("inner", Fs::Ext4, 64 * MIB).place(inside)).unwrap();
+    std::fs::write(inner.mount_point.join("dirty"), vec![1; 8 * 1024 * 1024]).unwrap();
+    let both = [outer.mount_point.as_path(), inner.mount_point.as_path()];
+    let report = session(&freezing(&both), &both);
+    assert_eq!(
+        frozen_in_order(&report),
+        [&inner, &outer].map(|volume| volume.mount_point.display().to_string())
+    );
+}
+
+#[test]
+fn a_report_names_the_devices_that_the_kernel_shows_below_a_filesystem() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    // In a file on the bed's pool, which is a btrfs in a file itself.
+    let volume = bed.volume("data", Fs::Ext4, 64 * MIB).unwrap();
+    let report = session(&freezing(&[&volume.mount_point]), &[&volume.mount_point]);
+    let devices = report["plan"]["filesystems"][0]["devices"].as_array().unwrap();
+    let upper = &devices[0];
+    assert_eq!(Path::new("/dev").join(upper["name"].as_str().unwrap()), volume.device);
+    assert_eq!(upper["file"].as_str().unwrap(), volume.image.to_str().unwrap());
+    let pool = &devices[1];
+    assert_eq!(upper["below"], serde_json::json!([pool["name"]]));
+    assert_eq!(pool["file"].as_str().unwrap(), bed.directory().join("pool.img").to_str().unwrap());
+}
+
+#[test]
 fn data_behind_a_symbolic_link_lies_where_the_link_leads() {
     if !require_root("a freeze") {
         return;

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,10 +56,31 @@ fn a_target_that_somebody_else_has_frozen_is_204_and_theirs_stays_frozen() {
     wait_until_idle(&scene.agent);
     assert!(!frozen(scene.data()), "ours is thawed");
     assert!(frozen(scene.logs()), "theirs is not");
-    assert_eq!(scene.hook.resumed(), 1);
+    assert_eq!(scene.hook.resumed(), 0, "it is noticed before anything is asked of the hook");
     quiesced_bed::volumes::thaw(scene.logs()).unwrap();
     expect(0, &scene.agent.pre_script(&id(2)).unwrap());
     expect(0, &scene.agent.post_script(&id(2)).unwrap());
+}
+
+#[test]
+fn a_database_on_a_filesystem_that_somebody_else_has_frozen_does_not_hang_the_agent() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    let data = bed.host_volume("data", Fs::Ext4, 64 * MIB).unwrap().mount_point;
+    let ledger = data.join("ledger.db");
+    let connection = rusqlite::Connection::open(&ledger).unwrap();
+    connection.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE t (n INTEGER)").unwrap();
+    drop(connection);
+    let agent = start(AgentOptions::configured(&format!("[hook.ledger.sqlite]\ndatabases = [{ledger:?}]\n")));
+    quiesced_bed::volumes::freeze(&data).unwrap();
+    let pre = agent.pre_script(&id(1)).unwrap();
+    expect(204, &pre);
+    assert!(pre.stdout.contains("takes no writes: somebody has frozen it"), "{}", pre.stdout);
+    quiesced_bed::volumes::thaw(&data).unwrap();
+    expect(0, &agent.pre_script(&id(2)).unwrap());
+    expect(0, &agent.post_script(&id(2)).unwrap());
 }
 
 #[test]
@@ -74,6 +95,35 @@ fn a_target_that_somebody_else_thaws_in_the_window_is_203() {
     expect(203, &post);
     assert!(post.stdout.contains("somebody else thawed"), "{}", post.stdout);
     scene.assert_released();
+}
+
+#[test]
+fn what_is_written_past_a_frozen_filesystem_to_its_device_is_203() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    let volume = bed.host_volume("data", Fs::Ext4, 64 * MIB).unwrap();
+    let agent = start(AgentOptions::configured(&freezing(&[&volume.mount_point])));
+    for (number, is_disturbed) in [(1, false), (2, true)] {
+        expect(0, &agent.pre_script(&id(number)).unwrap());
+        if is_disturbed {
+            rewrite_first_block(&volume.device);
+        }
+        let post = agent.post_script(&id(number)).unwrap();
+        expect(if is_disturbed { 203 } else { 0 }, &post);
+        let reason = format!("8 sector(s) were written to the device of {}", volume.mount_point.display());
+        assert_eq!(post.stdout.contains(&reason), is_disturbed, "{}", post.stdout);
+    }
+}
+
+/// Writes what is there already: the boot sector, which ext4 leaves alone.
+fn rewrite_first_block(device: &Path) {
+    let file = std::fs::File::options().read(true).write(true).open(device).unwrap();
+    let mut block = vec![0; 4096];
+    file.read_exact_at(&mut block, 0).unwrap();
+    file.write_all_at(&block, 0).unwrap();
+    file.sync_data().unwrap();
 }
 
 #[test]

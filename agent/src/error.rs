@@ -64,7 +64,19 @@ impl fmt::Display for CliError {
 /// # Errors
 /// When the writer fails.
 pub fn write_problem(f: &mut impl fmt::Write, problem: &Problem) -> fmt::Result {
-    writeln!(f, "error: {}", problem.message)?;
+    write_as(f, "error", problem)
+}
+
+/// Writes a warning as people read it.
+///
+/// # Errors
+/// When the writer fails.
+pub fn write_warning(f: &mut impl fmt::Write, problem: &Problem) -> fmt::Result {
+    write_as(f, "warning", problem)
+}
+
+fn write_as(f: &mut impl fmt::Write, word: &str, problem: &Problem) -> fmt::Result {
+    writeln!(f, "{word}: {}", problem.message)?;
     problem.causes.iter().try_for_each(|cause| writeln!(f, "  caused by: {cause}"))?;
     problem.hint.iter().try_for_each(|hint| writeln!(f, "  hint: {hint}"))
 }

@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod error;
 pub mod logging;
 pub mod paths;
+pub mod preflight;
 
 /// The version of the agent.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,6 +1,9 @@
 //! `quiesced`: one binary for the daemon, its commands and the guardian.
 
+use std::path::Path;
 use std::process::ExitCode;
+
+use quiesced::preflight::writes;
 
 fn main() -> ExitCode {
     // The guardian is started before the command line is read and before a runtime exists: it must know of neither.
@@ -9,6 +12,10 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         };
+    }
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == writes::ARGUMENT) {
+        return writes::main(Path::new(&arguments.next().unwrap_or_default()));
     }
     quiesced::cli::main()
 }

@@ -51,6 +51,11 @@ impl Paths {
         self.state_dir.join("sessions")
     }
 
+    /// Where hooks keep what a restore needs.
+    pub fn records(&self) -> PathBuf {
+        self.state_dir.join("records")
+    }
+
     /// The directory for log files when the configuration names none: `/var/log/quiesced`, unless the state
     /// directory was moved.
     pub fn default_log_dir(&self) -> PathBuf {

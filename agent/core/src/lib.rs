@@ -4,7 +4,10 @@
 //! effects go out as values. Everything here can therefore be tested exhaustively.
 #![forbid(unsafe_code)]
 
+pub mod block;
+pub mod coverage;
 pub mod exit;
+pub mod finding;
 pub mod id;
 pub mod plan;
 pub mod problem;

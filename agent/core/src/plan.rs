@@ -1,11 +1,12 @@
 //! What a session will hold, and in which order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::block::{Stack, Volume};
 use crate::superblock::Superblock;
 
 /// The position of a hook in its plan.
@@ -22,6 +23,15 @@ pub struct Plan {
     pub filesystems: Vec<PlannedFilesystem>,
     /// What hooks store on filesystems that will not be frozen.
     pub outside: Vec<Outside>,
+}
+
+impl Plan {
+    /// The EBS volumes that the held filesystems lie on.
+    pub fn volume_ids(&self) -> Vec<String> {
+        let volumes = self.filesystems.iter().flat_map(|filesystem| &filesystem.stack.volumes);
+        let ids: BTreeSet<&str> = volumes.filter_map(Volume::ebs_id).collect();
+        ids.into_iter().map(str::to_owned).collect()
+    }
 }
 
 /// One hook of a plan.
@@ -46,6 +56,15 @@ pub struct PlannedFilesystem {
     pub fs_type: String,
     /// All of rank 0 are frozen first, together; then rank 1, and so on. They are thawed the other way round.
     pub rank: u16,
+    /// The other places where it can be reached.
+    #[serde(default)]
+    pub also_at: Vec<PathBuf>,
+    /// The data of hooks that lies on it.
+    #[serde(default)]
+    pub data: Vec<PathBuf>,
+    /// What it lies on.
+    #[serde(flatten)]
+    pub stack: Stack,
 }
 
 /// Data of a hook that lies where nothing will be frozen.
@@ -57,6 +76,9 @@ pub struct Outside {
     pub path: PathBuf,
     /// Why that filesystem is not frozen, in one sentence.
     pub reason: String,
+    /// What that filesystem lies on.
+    #[serde(flatten)]
+    pub stack: Stack,
 }
 
 /// Why hooks cannot be put in order.
@@ -141,6 +163,21 @@ mod tests {
     fn names_become_positions() {
         let planned = order_hooks(&[hook("a", &[]), hook("b", &["a"]), hook("c", &["a", "b"])]).unwrap();
         assert_eq!(planned[2].after, vec![0, 1]);
+    }
+
+    #[test]
+    fn a_report_from_before_volumes_were_known_still_reads() {
+        let old = r#"{
+            "hooks": [],
+            "filesystems": [
+                {"mount_point": "/data", "superblock": {"major": 259, "minor": 1}, "fs_type": "xfs", "rank": 0}
+            ],
+            "outside": [{"hook": "h", "path": "/var", "reason": "it is /"}]
+        }"#;
+        let plan: Plan = serde_json::from_str(old).unwrap();
+        assert_eq!((plan.filesystems[0].stack.clone(), plan.volume_ids()), (Stack::default(), vec![]));
+        let again: Plan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+        assert_eq!(again, plan);
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub struct SessionReport {
     pub residue: Vec<Residue>,
     /// Everything that went wrong, in order.
     pub problems: Vec<Problem>,
+    /// What preflight found and what did not stand in the way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Problem>,
     /// Where and when it ran, in terms of people; filled in by the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostFacts>,

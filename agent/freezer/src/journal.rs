@@ -230,7 +230,8 @@ impl Journal {
     /// # Errors
     /// When it cannot be read or understood.
     pub fn read(runtime_dir: &Path) -> Result<Option<(Record, Vec<Status>)>, JournalError> {
-        Ok(Self::open(runtime_dir)?.map(|(_, record, statuses)| (record, statuses)))
+        let opened = Self::open_as(runtime_dir, OpenOptions::new().read(true))?;
+        Ok(opened.map(|(_, record, statuses)| (record, statuses)))
     }
 
     /// Opens the journal that an agent left behind, to record what is released of it.
@@ -238,12 +239,18 @@ impl Journal {
     /// # Errors
     /// When it cannot be read or understood.
     pub fn open(runtime_dir: &Path) -> Result<Option<(Self, Record, Vec<Status>)>, JournalError> {
+        Self::open_as(runtime_dir, OpenOptions::new().read(true).write(true))
+    }
+
+    fn open_as(
+        runtime_dir: &Path,
+        options: &mut OpenOptions,
+    ) -> Result<Option<(Self, Record, Vec<Status>)>, JournalError> {
         let path = Self::path(runtime_dir);
         let failed = |source| JournalError::Io { path: path.clone(), action: "read", source };
         let damaged = |problem: String| JournalError::Damaged { path: path.clone(), problem };
-        let mut options = OpenOptions::new();
         // Without O_NONBLOCK a pipe in its place would keep the agent waiting for a writer.
-        let opened = options.read(true).write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path);
+        let opened = options.custom_flags(OFlag::O_NONBLOCK.bits()).open(&path);
         let mut file = match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(failed)?,

@@ -3,6 +3,7 @@
 //! All unsafe code of the product is in this crate, but for one closure between fork and exec in the hooks. It knows no hooks, no network, no configuration and no tokio.
 
 pub mod clock;
+pub mod counter;
 pub mod guardian;
 pub mod journal;
 pub mod lock;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use quiesced_core::problem::Problem;
 
+use crate::postgres::PostgresError;
 use crate::process::output::Said;
+use crate::redis::RedisError;
 
 /// Why a step of a hook failed.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +59,12 @@ pub enum HookError {
     /// A SQLite database could not be held.
     #[error(transparent)]
     Sqlite(#[from] SqliteError),
+    /// A PostgreSQL server.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// A Redis or Valkey server.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
 }
 
 /// Why a command of a hook cannot be run, or failed.
@@ -369,6 +377,8 @@ impl HookError {
             Self::Command(error) => error.hint(),
             Self::Session(error) => error.hint(),
             Self::Sqlite(error) => error.hint(),
+            Self::Postgres(error) => error.hint(),
+            Self::Redis(error) => error.hint(),
             Self::Cancelled { .. } | Self::Panicked { .. } | Self::Examine { .. } => None,
         }
     }

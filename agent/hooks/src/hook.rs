@@ -10,6 +10,8 @@ use quiesced_core::time::BootTime;
 use crate::clock;
 use crate::error::HookError;
 use crate::exec::ExecHook;
+use crate::postgres::PostgresHook;
+use crate::redis::RedisHook;
 use crate::session::SessionHook;
 use crate::settings::HookSettings;
 use crate::sqlite::SqliteHook;
@@ -59,6 +61,8 @@ pub trait Hook: Send {
 pub fn build(settings: &HookSettings) -> Box<dyn Hook> {
     match settings {
         HookSettings::Exec(exec) => Box::new(ExecHook::new(exec.clone())),
+        HookSettings::Postgres(postgres) => Box::new(PostgresHook::new(postgres.clone())),
+        HookSettings::Redis(redis) => Box::new(RedisHook::new(redis.clone())),
         HookSettings::Session(session) => Box::new(SessionHook::new(session.clone())),
         HookSettings::Sqlite(sqlite) => Box::new(SqliteHook::new(&sqlite.databases)),
     }
@@ -75,6 +79,10 @@ pub struct StepContext {
     pub volumes: Vec<String>,
     /// Where the agent keeps what must outlive it, but not the boot; on tmpfs.
     pub runtime_dir: PathBuf,
+    /// Where what a restore needs is kept; it outlives the boot, and may be written to only after the thaw.
+    pub records_dir: PathBuf,
+    /// The longest that the window may last: what a hook takes from a server must end soon after by itself.
+    pub lease: Duration,
     /// When the step is given up.
     pub deadline: BootTime,
 }

@@ -6,12 +6,19 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::postgres::settings::{PostgresMode, PostgresSettings};
+pub use crate::redis::settings::RedisSettings;
+
 /// One `[hook.NAME.KIND]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum HookSettings {
     /// Two commands: one quiesces, one resumes.
     Exec(ExecSettings),
+    /// A PostgreSQL server.
+    Postgres(PostgresSettings),
+    /// A Redis or Valkey server.
+    Redis(RedisSettings),
     /// One long-lived child process that holds the application still for as long as it is told to.
     Session(SessionSettings),
     /// SQLite databases, held by a write transaction of the agent's own.
@@ -23,6 +30,8 @@ impl HookSettings {
     pub fn common(&self) -> &CommonSettings {
         match self {
             Self::Exec(exec) => &exec.common,
+            Self::Postgres(postgres) => &postgres.common,
+            Self::Redis(redis) => &redis.common,
             Self::Session(session) => &session.common,
             Self::Sqlite(sqlite) => &sqlite.common,
         }
@@ -32,6 +41,8 @@ impl HookSettings {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Exec(_) => "exec",
+            Self::Postgres(_) => "postgres",
+            Self::Redis(_) => "redis",
             Self::Session(_) => "session",
             Self::Sqlite(_) => "sqlite",
         }

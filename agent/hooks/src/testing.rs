@@ -42,6 +42,8 @@ pub(crate) fn step(limit: Duration) -> StepContext {
         execution_id: ExecutionId::NONE,
         volumes: vec!["vol-1".into(), "vol-2".into()],
         runtime_dir: std::env::temp_dir(),
+        records_dir: std::env::temp_dir(),
+        lease: Duration::from_secs(30),
         deadline: clock::now() + limit,
     }
 }

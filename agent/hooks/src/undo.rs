@@ -11,9 +11,10 @@ use crate::process::group::Leader;
 use crate::process::mark::{Mark, end_marked};
 use crate::process::program::Program;
 use crate::process::supervise::Supervisor;
+use crate::redis::{self, settings::RedisSettings};
 
 /// What `recover` does for a hook that was quiesced when the agent died. It stands in the journal as JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Undo {
     /// End the hook's own command if it still runs, then run another.
@@ -32,6 +33,8 @@ pub enum Undo {
     },
     /// End a process group, whose leader held the application still.
     KillGroup(Leader),
+    /// End a pause of a Redis or Valkey server. The settings name the file with the password, and do not hold it.
+    RedisUnpause(Box<RedisSettings>),
 }
 
 impl Undo {
@@ -48,6 +51,7 @@ impl Undo {
                 Ok(supervisor.run_within(&program, environment.clone(), *timeout).await?)
             }
             Self::KillGroup(leader) => Ok(leader.end().await?),
+            Self::RedisUnpause(settings) => Ok(redis::end_pause(settings).await?),
         }
     }
 }

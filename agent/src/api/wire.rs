@@ -38,6 +38,9 @@ pub struct Reply {
     /// What stands in the way; for a dry-run and for preflight.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
+    /// What preflight found and what does not stand in the way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Problem>,
     /// What would be held; for a dry-run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
@@ -55,6 +58,7 @@ impl Reply {
             why: why.into(),
             hint: None,
             problems: Vec::new(),
+            warnings: Vec::new(),
             plan: None,
             report: None,
         }
@@ -66,6 +70,7 @@ impl From<Answer> for Reply {
         let mut reply = Self::new(answer.code, answer.why.to_string());
         reply.hint = hint(&answer.why);
         reply.problems = answer.report.as_ref().map(|report| report.problems.clone()).unwrap_or_default();
+        reply.warnings = answer.report.as_ref().map(|report| report.warnings.clone()).unwrap_or_default();
         reply.report = answer.report;
         reply
     }

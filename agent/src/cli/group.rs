@@ -1,33 +1,68 @@
 //! `plan` and `check`: what a session would hold, found out without the daemon.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use quiesced_core::coverage::Part;
+use quiesced_core::finding::Severity;
 use quiesced_core::plan::Plan;
+use quiesced_core::problem::Problem;
 
-use super::{print_json, render, say};
+use super::{PlanArgs, print_json, render, say, say_aside, tree};
+use crate::daemon::OWN_BINARY;
 use crate::daemon::survey::Surveyor;
 use crate::error::CliError;
 use crate::paths::Paths;
+use crate::preflight::{self, Checked};
 
-pub(super) async fn plan(paths: &Paths, group: &str, json: bool) -> Result<ExitCode, CliError> {
-    let plan = survey(paths, group).await?;
+pub(super) async fn plan(paths: &Paths, args: &PlanArgs, json: bool) -> Result<ExitCode, CliError> {
+    let group = &args.group.group;
+    let surveyor = Arc::new(load(paths)?);
+    let configured = &surveyor.group(group)?.expect_volumes;
+    let expected = if args.expect_volumes.is_empty() { configured } else { &args.expect_volumes };
+    let plan = surveyor.survey(group).await?;
+    let uncovered = if expected.is_empty() { Vec::new() } else { plan.uncovered(expected) };
     if json {
-        print_json(&plan)?;
+        print_json(&Planned {
+            group,
+            plan: &plan,
+            coverage: plan.coverage(),
+            expected,
+            uncovered: &uncovered,
+        })?;
     } else {
-        say(&render::plan(group, &plan));
+        say(&tree::plan(group, &plan));
+        say_aside(&CliError::from(uncovered.clone()).to_string());
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if uncovered.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What machines read.
+#[derive(serde::Serialize)]
+struct Planned<'a> {
+    group: &'a str,
+    #[serde(flatten)]
+    plan: &'a Plan,
+    coverage: Vec<Part<'a>>,
+    #[serde(rename = "expect_volumes")]
+    expected: &'a [String],
+    uncovered: &'a [Problem],
 }
 
 pub(super) async fn check(paths: &Paths, group: &str, json: bool) -> Result<ExitCode, CliError> {
-    let plan = survey(paths, group).await?;
+    let surveyor = Arc::new(load(paths)?);
+    let checked = preflight::check(&surveyor, group, Path::new(OWN_BINARY)).await;
+    let is_ready = checked.of(Severity::Error).is_empty();
     if json {
-        print_json(&serde_json::json!({ "group": group, "ready": true, "plan": plan }))?;
+        let Checked { plan, findings } = &checked;
+        print_json(
+            &serde_json::json!({ "group": group, "ready": is_ready, "findings": findings, "plan": plan }),
+        )?;
     } else {
-        say(&format!("group {group} is ready: {}\n{}", render::extent(&plan), render::outside(&plan)));
+        say(&render::checked(group, &checked));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 pub(super) fn check_config(paths: &Paths, json: bool) -> Result<ExitCode, CliError> {
@@ -43,11 +78,6 @@ pub(super) fn check_config(paths: &Paths, json: bool) -> Result<ExitCode, CliErr
         ));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn survey(paths: &Paths, group: &str) -> Result<Plan, CliError> {
-    let surveyor = Arc::new(load(paths)?);
-    Ok(surveyor.survey(group).await?)
 }
 
 fn load(paths: &Paths) -> Result<Surveyor, CliError> {

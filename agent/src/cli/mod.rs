@@ -6,12 +6,14 @@ mod release;
 mod render;
 mod session;
 mod status;
+mod tree;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use quiesced_core::block::is_volume_id;
 use quiesced_core::id::ExecutionId;
 use quiesced_core::problem::Problem;
 
@@ -47,7 +49,7 @@ enum Command {
     /// Show what the agent is doing, and the last session.
     Status,
     /// Show what a session would hold, and what lies outside.
-    Plan(GroupArgs),
+    Plan(PlanArgs),
     /// Check the configuration and whether a session could run.
     Check(CheckArgs),
     /// The emergency exit: release everything, with or without the daemon.
@@ -75,6 +77,25 @@ pub(crate) struct GroupArgs {
     /// The consistency group.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_GROUP)]
     group: String,
+}
+
+/// What is to be planned, and what it is compared with.
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    group: GroupArgs,
+    /// The volumes that the snapshot will have: fail if anything of the group lies elsewhere. Takes the place of
+    /// `expect_volumes` in the configuration.
+    #[arg(long, value_name = "ID", value_delimiter = ',', value_parser = volume_id)]
+    expect_volumes: Vec<String>,
+}
+
+fn volume_id(text: &str) -> Result<String, String> {
+    if is_volume_id(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("an id has the form vol-0123456789abcdef0".to_owned())
+    }
 }
 
 #[derive(Debug, Args)]
@@ -136,7 +157,7 @@ async fn run(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::PostScript(args) => session::post(paths, args, *json).await,
         Command::DryRun(args) => session::dry_run(paths, args, *json).await,
         Command::Status => status::status(paths, *json).await,
-        Command::Plan(args) => group::plan(paths, &args.group, *json).await,
+        Command::Plan(args) => group::plan(paths, args, *json).await,
         Command::Check(args) if args.config_only => group::check_config(paths, *json),
         Command::Check(args) => group::check(paths, &args.group.group, *json).await,
         Command::Thaw(ThawArgs { all: _ }) => release::thaw_all(paths, *json).await,

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use comfy_table::{Table, presets};
 
+use quiesced_core::finding::Severity;
 use quiesced_core::plan::Plan;
 use quiesced_core::report::{SessionReport, StepReport};
 
 use crate::api::wire::{Reply, StatusReply};
 use crate::daemon::recovery::Recovered;
-use crate::error::write_problem;
+use crate::error::{write_problem, write_warning};
+use crate::preflight::Checked;
 
 /// More would hide the timeline.
 const MOST_PROBLEMS: usize = 8;
@@ -40,6 +42,9 @@ pub(super) fn reply(reply: &Reply) -> String {
     }
     if reply.problems.len() > MOST_PROBLEMS {
         line!(text, "and {} more: quiesced status --json", reply.problems.len() - MOST_PROBLEMS);
+    }
+    for warning in &reply.warnings {
+        write_warning(&mut text, warning).unwrap_or_default();
     }
     if let Some(hint) = &reply.hint {
         line!(text, "  hint: {hint}");
@@ -90,28 +95,20 @@ pub(super) fn status(status: &StatusReply) -> String {
     text
 }
 
-pub(super) fn plan(group: &str, plan: &Plan) -> String {
-    let mut text = format!("group {group}: {}\n", extent(plan));
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["", "WHAT", "WHERE", "ORDER"]);
-    for hook in &plan.hooks {
-        let data: Vec<String> = hook.data.iter().map(|path| path.display().to_string()).collect();
-        let after: Vec<&str> = hook.after.iter().map(|at| plan.hooks[*at].name.as_str()).collect();
-        let order =
-            if after.is_empty() { "at once".to_owned() } else { format!("after {}", after.join(", ")) };
-        table.add_row(["quiesce".to_owned(), hook.name.clone(), data.join("\n"), order]);
+/// What a check came to.
+pub(super) fn checked(group: &str, checked: &Checked) -> String {
+    let mut text = String::new();
+    let errors = checked.of(Severity::Error);
+    match &checked.plan {
+        Some(plan) if errors.is_empty() => {
+            line!(text, "group {group} is ready: {}", extent(plan));
+            text.push_str(&outside(plan));
+        }
+        _ => line!(text, "group {group} is not ready"),
     }
-    for filesystem in &plan.filesystems {
-        let what = format!(
-            "{} ({}, {})",
-            filesystem.mount_point.display(),
-            filesystem.fs_type,
-            filesystem.superblock
-        );
-        table.add_row(["freeze".to_owned(), what, String::new(), format!("rank {}", filesystem.rank)]);
-    }
-    line!(text, "{table}");
-    text.push_str(&outside(plan));
+    errors.iter().for_each(|problem| write_problem(&mut text, problem).unwrap_or_default());
+    let warnings = checked.of(Severity::Warning);
+    warnings.iter().for_each(|problem| write_warning(&mut text, problem).unwrap_or_default());
     text
 }
 
@@ -152,7 +149,7 @@ fn report(report: &SessionReport) -> String {
         for step in report.steps.iter().filter(within) {
             let end = if step.failure.is_some() { "failed" } else { "" };
             let note = step.note.as_deref().unwrap_or(end);
-            let name = format!("  {:?} {}", step.step, step.subject).to_lowercase();
+            let name = format!("  {} {}", format!("{:?}", step.step).to_lowercase(), step.subject);
             table.add_row([name, seconds(step.ended - step.began), note.to_owned()]);
         }
     }

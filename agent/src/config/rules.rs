@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use quiesced_core::block::is_volume_id;
 use quiesced_core::plan::{OrderError, order_hooks};
 use quiesced_hooks::settings::HookSettings;
 
@@ -122,6 +123,14 @@ impl Rules<'_> {
                     }
                     self.paths(&at, "databases", &sqlite.databases);
                 }
+                HookSettings::Postgres(postgres) => {
+                    self.file(&at, "password_file", postgres.password_file.as_deref());
+                    self.file(&at, "tls_ca", postgres.tls_ca.as_deref());
+                }
+                HookSettings::Redis(redis) => {
+                    self.file(&at, "password_file", redis.password_file.as_deref());
+                    self.file(&at, "tls_ca", redis.tls_ca.as_deref());
+                }
             }
         }
     }
@@ -166,6 +175,10 @@ impl Rules<'_> {
         for (position, path) in paths.iter().enumerate() {
             self.absolute(&[hook, &[key, &position.to_string()]].concat(), path);
         }
+    }
+
+    fn file(&mut self, hook: &[&str], key: &str, path: Option<&Path>) {
+        path.into_iter().for_each(|path| self.absolute(&[hook, &[key]].concat(), path));
     }
 
     fn absolute(&mut self, at: &[&str], path: &Path) {
@@ -241,6 +254,15 @@ impl Rules<'_> {
             if let FilesystemSelection::Paths(paths) = &group.filesystems {
                 self.paths(&["group", name], "filesystems", paths);
             }
+            self.volumes(name, &group.expect_volumes);
+        }
+    }
+
+    fn volumes(&mut self, group_name: &str, ids: &[String]) {
+        for (position, id) in ids.iter().enumerate().filter(|(_, id)| !is_volume_id(id)) {
+            let at = ["group", group_name, "expect_volumes", &position.to_string()];
+            let message = format!("`{}` is not the id of a volume", id.escape_debug());
+            self.add(&at, message).hint = Some("ids have the form vol-0123456789abcdef0".to_owned());
         }
     }
 

@@ -153,6 +153,8 @@ pub struct GroupSettings {
     pub hooks: HookSelection,
     /// The filesystems: a list of mount points, or `"auto"` for those that the hooks' data lies on.
     pub filesystems: FilesystemSelection,
+    /// The EBS volumes that the snapshot will have; `quiesced plan` fails if anything of the group lies elsewhere.
+    pub expect_volumes: Vec<String>,
 }
 
 /// The hooks of a group.

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use quiesced_core::problem::Problem;
-use quiesced_core::report::{Ending, HostFacts, Residue, SessionReport, StepReport, ThingKind};
+use quiesced_core::report::{Ending, HostFacts, Residue, SessionReport, ThingKind};
 use quiesced_core::session::{Action, Event, Machine, OnConflict, Policy, Progress, RequestId};
 use quiesced_core::time::BootTime;
 use quiesced_freezer::clock;
@@ -70,8 +70,8 @@ pub struct Driver {
     host: Option<HostFacts>,
     budget_ends: BootTime,
     preparing: Option<JoinHandle<Result<Ready, NotPrepared>>>,
-    /// The steps of `preparing`; those of one that was given up must not reach the next session.
-    notes: Option<mpsc::UnboundedReceiver<StepReport>>,
+    /// What `preparing` has to report; that of one that was given up must not reach the next session.
+    notes: Option<mpsc::UnboundedReceiver<Progress>>,
     window: Option<Window>,
     /// A window that is over, but for residue that may still be released.
     lingering: Option<Window>,
@@ -138,7 +138,7 @@ impl Driver {
         let deadline = self.machine.deadline();
         tokio::select! {
             event = self.parts.events.recv() => event,
-            Some(step) = noted(&mut self.notes) => Some(Progress::Noted(step).into()),
+            Some(note) = noted(&mut self.notes) => Some(note.into()),
             prepared = prepared(&mut self.preparing) => Some(self.take_prepared(prepared)),
             happening = next(&mut self.window) => Some(event_of(happening)),
             happening = next(&mut self.lingering) => Some(event_of(happening)),
@@ -280,9 +280,9 @@ impl Driver {
     /// Every step that was noted comes before the end of preparing.
     fn take_notes(&mut self) {
         let Some(mut notes) = self.notes.take() else { return };
-        while let Ok(step) = notes.try_recv() {
-            // A step that is noted asks for nothing.
-            drop(self.machine.apply(clock::now(), Progress::Noted(step).into()));
+        while let Ok(note) = notes.try_recv() {
+            // What is noted asks for nothing.
+            drop(self.machine.apply(clock::now(), note.into()));
         }
     }
 
@@ -389,7 +389,7 @@ async fn prepared(
     }
 }
 
-async fn noted(notes: &mut Option<mpsc::UnboundedReceiver<StepReport>>) -> Option<StepReport> {
+async fn noted(notes: &mut Option<mpsc::UnboundedReceiver<Progress>>) -> Option<Progress> {
     match notes {
         Some(notes) => notes.recv().await,
         None => std::future::pending().await,

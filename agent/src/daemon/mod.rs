@@ -43,7 +43,7 @@ use survey::Surveyor;
 
 /// The file that this process runs, also after an upgrade has put another one in its place: a guardian of another
 /// version might speak otherwise.
-const OWN_BINARY: &str = "/proc/self/exe";
+pub const OWN_BINARY: &str = "/proc/self/exe";
 
 /// How long the start waits for a freeze that an earlier agent left under way. Until then no session is opened.
 const START_PATIENCE: Duration = Duration::from_secs(10);

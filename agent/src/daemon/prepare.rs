@@ -7,12 +7,15 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use quiesced_core::finding::Severity;
 use quiesced_core::id::ExecutionId;
 use quiesced_core::plan::{Plan, PlannedFilesystem};
 use quiesced_core::problem::Problem;
 use quiesced_core::report::{Ending, SessionReport, Step, StepReport};
+use quiesced_core::session::Progress;
 use quiesced_core::time::BootTime;
 use quiesced_freezer::clock;
+use quiesced_freezer::counter::WriteCounter;
 use quiesced_freezer::guardian::{Guardian, Target};
 use quiesced_freezer::journal::{JOURNAL_VERSION, Journal, JournalError, Record, Thing};
 use quiesced_freezer::process::ProcessId;
@@ -24,7 +27,9 @@ use quiesced_topology::Mounts;
 use super::steps;
 use super::store::Store;
 use super::survey::{Surveyor, blocking, inspect};
-use super::window::Window;
+use super::window::{Stillness, Window};
+use crate::config::GroupSettings;
+use crate::preflight;
 
 /// Flushing is repeated while each round takes less than half of the one before, but not below this: then there is
 /// nothing left that a writer would feel.
@@ -44,7 +49,7 @@ pub struct Job {
     /// The agent's own binary, which is also the guardian's.
     pub program: PathBuf,
     /// Where steps are reported.
-    pub notes: mpsc::UnboundedSender<StepReport>,
+    pub notes: mpsc::UnboundedSender<Progress>,
 }
 
 /// Everything is ready and nothing is held.
@@ -61,7 +66,7 @@ pub struct Ready {
 /// Why a session was not prepared.
 #[derive(Debug)]
 pub struct NotPrepared {
-    /// `NotReady` for what preflight found, `Failed` otherwise.
+    /// `NotReady` or `HeldByOther` for what preflight found, `Failed` otherwise.
     pub ending: Ending,
     /// Everything that stood in the way.
     pub problems: Vec<Problem>,
@@ -105,7 +110,7 @@ pub async fn prepare(job: Job) -> Result<Ready, NotPrepared> {
     };
     let surveyor = Arc::clone(&job.surveyor);
     let resolved = {
-        let names = names.clone();
+        let (group, names) = (group.clone(), names.clone());
         blocking(move || {
             let (_, plan) = surveyor.resolve(&group, &names, data)?;
             let opened = open(&surveyor, &plan)?;
@@ -113,6 +118,8 @@ pub async fn prepare(job: Job) -> Result<Ready, NotPrepared> {
         })
     };
     let (plan, opened) = resolved.await.and_then(std::convert::identity).map_err(NotPrepared::not_ready)?;
+    job.preflight(&group, &plan).await?;
+    runner.set_volumes(plan.volume_ids());
     let undos = job.prepare_hooks(&mut runner, &names).await.map_err(NotPrepared::failed)?;
     job.flush(&plan, &opened).await.map_err(NotPrepared::failed)?;
     let (store, report) = (job.store.clone(), job.report.clone());
@@ -127,8 +134,22 @@ impl Job {
     fn note(&self, steps: Vec<StepReport>) {
         for step in steps {
             // Without a driver nobody waits for the report either.
-            drop(self.notes.send(step));
+            drop(self.notes.send(Progress::Noted(step)));
         }
+    }
+
+    /// What somebody else has frozen must be found before hooks write to it.
+    async fn preflight(&self, group: &GroupSettings, plan: &Plan) -> Result<(), NotPrepared> {
+        let found = preflight::run(&self.surveyor, group, plan, &self.program).await;
+        for warning in found.of(Severity::Warning) {
+            drop(self.notes.send(Progress::Warned(warning)));
+        }
+        let errors = found.of(Severity::Error);
+        if !found.frozen.is_empty() {
+            let problems = found.frozen.into_iter().chain(errors).collect();
+            return Err(NotPrepared { ending: Ending::HeldByOther, problems });
+        }
+        if errors.is_empty() { Ok(()) } else { Err(NotPrepared::not_ready(errors)) }
     }
 
     async fn prepare_hooks(
@@ -196,9 +217,22 @@ impl Job {
         };
         let journal_problem = |error: JournalError| Problem::from_error(&error).with_hint(Some(error.hint()));
         let journal = Journal::create(&self.surveyor.paths.runtime_dir, &record).map_err(journal_problem)?;
-        let window = Window::new(&plan, runner, guardian, opened.filesystems(), journal, things.hooks)
+        let (filesystems, stillness) = (opened.filesystems(), self.stillness(&plan));
+        let window = Window::new(&plan, runner, guardian, filesystems, journal, things.hooks, stillness)
             .map_err(|error| Problem::from_error(&error).within("the guardian's socket cannot be watched"))?;
         Ok(Ready { plan, lease_ends, window })
+    }
+
+    /// Opens the write counters of every filesystem. On a made-up host there are none.
+    fn stillness(&self, plan: &Plan) -> Stillness {
+        let root = self.surveyor.paths.host_root();
+        let open = |planned: &PlannedFilesystem| {
+            let devices: Vec<String> =
+                planned.stack.topmost().map(|device| device.number.to_string()).collect();
+            // Without a device that is known, nothing would be compared with nothing.
+            (!devices.is_empty()).then(|| WriteCounter::open(root, devices).ok()).flatten()
+        };
+        Stillness::new(plan.filesystems.iter().map(open).collect())
     }
 }
 

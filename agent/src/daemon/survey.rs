@@ -3,11 +3,13 @@
 //! It is the first step of every session, and all of `plan`, `check` and a dry-run. Hooks are asked, read-only, where
 //! their data lies; the mounts say which filesystems that is, and the rules say which of them may be frozen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use quiesced_core::block::{Stack, Volume};
 use quiesced_core::exit::ExitCode;
+use quiesced_core::finding::Severity;
 use quiesced_core::id::ExecutionId;
 use quiesced_core::plan::{self, Outside, Plan, PlannedFilesystem};
 use quiesced_core::problem::Problem;
@@ -16,12 +18,13 @@ use quiesced_core::superblock::Superblock;
 use quiesced_core::time::BootTime;
 use quiesced_freezer::clock;
 use quiesced_hooks::{Inspection, NamedHook, Outcome, Runner, SessionContext, build};
-use quiesced_topology::{Mount, Mounts, OwnPath, Rules, freeze_ranks, swap_files};
+use quiesced_topology::{BlockStack, Mount, Mounts, OwnPath, Rules, TopologyError, freeze_ranks, swap_files};
 
-use super::steps;
+use super::{OWN_BINARY, steps};
 use crate::api::wire::Reply;
 use crate::config::{FilesystemSelection, GroupSettings, Settings};
 use crate::paths::Paths;
+use crate::preflight;
 
 /// Where the SSM agent keeps its state and its logs. With either frozen it neither times out nor starts a
 /// post-script until somebody else thaws.
@@ -41,6 +44,7 @@ pub struct Surveyor {
 /// What lies on what, and what must not be frozen, at one moment.
 #[derive(Debug)]
 pub struct Host {
+    root: PathBuf,
     mounts: Mounts,
     rules: Rules,
 }
@@ -51,19 +55,16 @@ impl Surveyor {
     /// # Errors
     /// When the kernel's tables cannot be read.
     pub fn host(&self) -> Result<Host, Problem> {
-        let problem = |error: quiesced_topology::TopologyError| {
-            Problem::from_error(&error).with_hint(Some(error.hint()))
-        };
         let root = self.paths.host_root();
-        let mounts = Mounts::read(root).map_err(problem)?;
-        let swap_files = swap_files(root).map_err(problem)?;
+        let mounts = Mounts::read(root).map_err(topology_problem)?;
+        let swap_files = swap_files(root).map_err(topology_problem)?;
         let rules = Rules {
             allow_root: self.settings.agent.allow_root,
             ssm_directories: self.ssm_directories(),
             own_paths: self.own_paths(),
             swap_files,
         };
-        Ok(Host { mounts, rules })
+        Ok(Host { root: root.to_owned(), mounts, rules })
     }
 
     /// The directories of the SSM agent, if one is installed here.
@@ -87,12 +88,18 @@ impl Surveyor {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+fn topology_problem(error: TopologyError) -> Problem {
+    Problem::from_error(&error).with_hint(Some(error.hint()))
+}
+
 /// The path without symbolic links. What does not exist yet will lie where its nearest existing ancestor does.
 fn resolve(path: &Path) -> PathBuf {
     let existing =
         path.ancestors().find_map(|ancestor| Some((ancestor, std::fs::canonicalize(ancestor).ok()?)));
-    match existing.and_then(|(ancestor, real)| Some(real.join(path.strip_prefix(ancestor).ok()?))) {
-        Some(resolved) => resolved,
+    match existing.and_then(|(ancestor, real)| Some((real, path.strip_prefix(ancestor).ok()?))) {
+        // To join nothing would end the path with a slash.
+        Some((real, rest)) => real.components().chain(rest.components()).collect(),
         None => path.to_owned(),
     }
 }
@@ -126,12 +133,18 @@ impl Host {
                 }
             }
         }
-        let mut outside = Vec::new();
+        let (mut outside, mut data) = (Vec::new(), Data::new());
+        let mut blocks = BlockStack::new(&self.root, &self.mounts);
         for (hook, path) in hooks.iter().flat_map(|hook| hook.data.iter().map(move |path| (hook, path))) {
             match self.data_target(group, path, &targets) {
-                Ok(mount) => drop(targets.insert(mount.superblock, mount)),
+                Ok(mount) => {
+                    targets.insert(mount.superblock, mount);
+                    data.entry(mount.superblock).or_default().insert(path.clone());
+                }
                 Err(Refusal::Outside(reason)) => {
-                    outside.push(Outside { hook: hook.name.clone(), path: path.clone(), reason });
+                    let (hook, path) = (hook.name.clone(), path.clone());
+                    let stack = self.mounts.of(&path).map(|mount| below(&mut blocks, mount));
+                    outside.push(Outside { hook, path, reason, stack: stack.unwrap_or_default() });
                 }
                 Err(Refusal::Problem(problem)) => {
                     problems.push(problem.within(format!("the data of hook {} cannot be held", hook.name)));
@@ -144,11 +157,11 @@ impl Host {
                     .with_hint(Some("add a hook file to /etc/quiesced/conf.d, then run `quiesced plan`")),
             );
         }
-        if problems.is_empty() {
-            Ok(Plan { hooks, filesystems: self.planned(&targets), outside })
-        } else {
-            Err(problems)
+        if !problems.is_empty() {
+            return Err(problems);
         }
+        let filesystems = self.planned(&mut blocks, &targets, data)?;
+        Ok(Plan { hooks, filesystems, outside })
     }
 
     /// The filesystem that a configuration names by its mount point.
@@ -188,9 +201,23 @@ impl Host {
         }
     }
 
-    fn planned(&self, targets: &BTreeMap<Superblock, &Mount>) -> Vec<PlannedFilesystem> {
-        let superblocks: Vec<Superblock> = targets.keys().copied().collect();
-        let ranks = freeze_ranks(&self.mounts, &superblocks);
+    fn planned(
+        &self,
+        blocks: &mut BlockStack<'_>,
+        targets: &BTreeMap<Superblock, &Mount>,
+        mut data: Data,
+    ) -> Result<Vec<PlannedFilesystem>, Vec<Problem>> {
+        let (mut stacks, mut problems) = (BTreeMap::new(), Vec::new());
+        for target in targets.keys() {
+            match blocks.under(*target) {
+                Ok(stack) => drop(stacks.insert(*target, stack)),
+                Err(error) => problems.push(topology_problem(error)),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let ranks = freeze_ranks(&self.mounts, &stacks).map_err(|error| vec![topology_problem(error)])?;
         let mut planned: Vec<_> = targets
             .values()
             .map(|mount| PlannedFilesystem {
@@ -198,11 +225,30 @@ impl Host {
                 superblock: mount.superblock,
                 fs_type: mount.fs_type.clone(),
                 rank: ranks.get(&mount.superblock).copied().unwrap_or_default(),
+                also_at: self.also_at(mount),
+                data: data.remove(&mount.superblock).into_iter().flatten().collect(),
+                stack: stacks.remove(&mount.superblock).unwrap_or_default(),
             })
             .collect();
         planned.sort_by(|a, b| (a.rank, &a.mount_point).cmp(&(b.rank, &b.mount_point)));
-        planned
+        Ok(planned)
     }
+
+    fn also_at(&self, opened: &Mount) -> Vec<PathBuf> {
+        let others = self.mounts.of_superblock(opened.superblock).filter(|mount| mount.id != opened.id);
+        others.filter(|mount| self.mounts.is_visible(mount)).map(|mount| mount.mount_point.clone()).collect()
+    }
+}
+
+/// The data of hooks by the filesystem that it lies on.
+type Data = BTreeMap<Superblock, BTreeSet<PathBuf>>;
+
+/// What a filesystem lies on that is not to be frozen: it stops nobody when that cannot be found out.
+fn below(blocks: &mut BlockStack<'_>, mount: &Mount) -> Stack {
+    blocks.under(mount.superblock).unwrap_or_else(|error| {
+        let unknown = Volume::Unknown { device: mount.superblock.to_string(), why: error.to_string() };
+        Stack { devices: Vec::new(), volumes: vec![unknown] }
+    })
 }
 
 /// Why data of a hook is not frozen.
@@ -264,7 +310,9 @@ impl Surveyor {
             .collect();
         let names = hooks.iter().map(|hook| hook.name.clone()).collect();
         let runtime_dir = self.paths.runtime_dir.clone();
-        let session = SessionContext { execution_id: id, volumes: Vec::new(), runtime_dir };
+        let (records_dir, lease) = (self.paths.records(), self.settings.agent.lease);
+        let session =
+            SessionContext { execution_id: id, volumes: Vec::new(), runtime_dir, records_dir, lease };
         (Runner::new(session, hooks), names)
     }
 
@@ -313,18 +361,17 @@ impl Surveyor {
 
     /// What a dry-run answers.
     pub async fn dry_run(self: &Arc<Self>, group: &str) -> Reply {
-        match self.survey(group).await {
-            Ok(plan) => {
-                let mut reply = Reply::new(ExitCode::Done, "everything is ready; nothing was touched");
-                reply.plan = Some(plan);
-                reply
-            }
-            Err(problems) => {
-                let mut reply = Reply::new(ExitCode::NotReady, "preflight found something in the way");
-                reply.problems = problems;
-                reply
-            }
-        }
+        let checked = preflight::check(self, group, Path::new(OWN_BINARY)).await;
+        let problems = checked.of(Severity::Error);
+        let mut reply = if problems.is_empty() {
+            Reply::new(ExitCode::Done, "everything is ready; nothing was touched")
+        } else {
+            Reply::new(ExitCode::NotReady, "preflight found something in the way")
+        };
+        reply.warnings = checked.of(Severity::Warning);
+        reply.plan = checked.plan.filter(|_| problems.is_empty());
+        reply.problems = problems;
+        reply
     }
 }
 

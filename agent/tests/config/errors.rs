@@ -115,7 +115,7 @@ hooks = "queue"
     9 | [hook.none]
       | ^^^^^^^^^^^
       |
-      = hint: write [hook.none.exec], [hook.none.session] or [hook.none.sqlite]
+      = hint: write [hook.none.exec], [hook.none.postgres], [hook.none.redis], [hook.none.session] or [hook.none.sqlite]
 
     error: [hook.half.exec] lacks the key `resume`
       --> /lib/20-hooks.toml:11:1
@@ -248,7 +248,7 @@ fn every_unknown_name_is_refused_with_the_nearest_known_one() {
 #[test]
 fn a_name_like_no_other_gets_the_list_of_those_that_are_known() {
     let errors = Host::with("[group.g]\nzzz = 1").load().unwrap_err();
-    assert_eq!(errors.findings()[0].hint.as_deref(), Some("known keys: filesystems, hooks"));
+    assert_eq!(errors.findings()[0].hint.as_deref(), Some("known keys: expect_volumes, filesystems, hooks"));
 }
 
 #[test]

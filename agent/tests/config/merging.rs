@@ -132,6 +132,7 @@ fn every_key_is_shown_with_the_line_that_said_it() {
     pre_script_budget = "8s"  # default
 
     [group.default]
+    expect_volumes = []       # default
     filesystems = "auto"      # default
     hooks = "all"             # default
 

@@ -153,3 +153,10 @@ fn a_group_holds_what_its_hooks_come_after() {
     let errors = Host::with(&text).load().unwrap_err();
     assert_eq!(errors.findings()[0].hint.as_deref(), Some("add \"a\" to the hooks of the group"));
 }
+
+#[test]
+fn expected_volumes_are_ids_of_volumes() {
+    Host::with("[group.default]\nexpect_volumes = [\"vol-1a2b3c4d\", \"vol-0123456789abcdef0\"]").settings();
+    let errors = messages("[group.default]\nexpect_volumes = [\"vol-1a2b3c4d\", \"vol1a2b3c4d\"]");
+    assert_eq!(errors, ["`vol1a2b3c4d` is not the id of a volume"]);
+}

@@ -1,5 +1,6 @@
 //! What can go wrong while the kernel's tables are read.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
@@ -32,6 +33,42 @@ pub enum TopologyError {
         #[source]
         bad: BadLine,
     },
+    /// Something lies on itself.
+    #[error("no order of freezing is possible: {}", path.join(" lies on "))]
+    Cycle {
+        /// The way round, by mount points, devices and files; the first is repeated at the end.
+        path: Vec<String>,
+    },
+    /// Filesystems are mounted in each other and lie on each other.
+    #[error("no order of freezing is possible: {}", path.join(" must be frozen before "))]
+    Order {
+        /// The mount points; the first is repeated at the end.
+        path: Vec<String>,
+    },
+    /// A device is in use, and the kernel knows it no more.
+    #[error("{what} lies on the device {device}, which is gone")]
+    Gone {
+        /// Where the filesystem is mounted.
+        what: String,
+        /// The name or the number of the device.
+        device: String,
+    },
+    /// No btrfs filesystem has the device that this one was mounted from.
+    #[error("the devices of the btrfs at {} cannot be found by {}", mount_point.display(), source_name.display())]
+    Btrfs {
+        /// Where it is mounted.
+        mount_point: PathBuf,
+        /// What was mounted.
+        source_name: OsString,
+    },
+    /// The file of a loop device lies on no mount.
+    #[error("{device} is a loop over {}, which lies on no mount that can be seen here", file.display())]
+    LoopFile {
+        /// The loop device.
+        device: String,
+        /// Its file.
+        file: PathBuf,
+    },
 }
 
 impl TopologyError {
@@ -44,6 +81,22 @@ impl TopologyError {
             }
             Self::Malformed { path, bad } => {
                 format!("show the line with `sed -n {}p {}`", bad.number, path.display())
+            }
+            Self::Cycle { .. } => "look at `lsblk --inverse` and `losetup --list`".to_owned(),
+            Self::Order { .. } => {
+                "look at `findmnt` and `losetup --list`, and mount one of them elsewhere".to_owned()
+            }
+            Self::Gone { .. } => {
+                "it was detached while it was mounted: look at `dmesg`, and unmount".to_owned()
+            }
+            Self::Btrfs { mount_point, .. } => {
+                format!(
+                    "compare `btrfs filesystem show {}` with `ls /sys/fs/btrfs/*/devices`",
+                    mount_point.display()
+                )
+            }
+            Self::LoopFile { device, .. } => {
+                format!("it was made in another mount namespace: look at `losetup --list /dev/{device}`")
             }
         }
     }

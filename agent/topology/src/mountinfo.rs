@@ -112,7 +112,7 @@ fn number(field: &'static str, text: &[u8]) -> Result<u32, LineProblem> {
 }
 
 /// `MAJOR:MINOR`
-fn device_number(text: &[u8]) -> Result<Superblock, LineProblem> {
+pub(crate) fn device_number(text: &[u8]) -> Result<Superblock, LineProblem> {
     let mut halves = text.splitn(2, |&byte| byte == b':').map(decimal);
     match (halves.next().flatten(), halves.next().flatten()) {
         (Some(major), Some(minor)) => Ok(Superblock { major, minor }),

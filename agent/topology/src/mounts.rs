@@ -79,16 +79,31 @@ impl Mounts {
     /// This is a walk down the tree, as the kernel does it, and not a search for the longest prefix: a mount below a
     /// directory that something else was mounted on later has the longest prefix, and is out of reach.
     pub fn of(&self, path: &Path) -> Option<&Mount> {
+        self.crossed(path).pop()
+    }
+
+    /// The mount that a path lay on before a filesystem was mounted above it.
+    pub(crate) fn of_except(&self, path: &Path, later: Superblock) -> Option<&Mount> {
+        self.crossed(path).into_iter().rfind(|mount| mount.superblock != later)
+    }
+
+    /// The mounts that a lookup of the path goes through, the topmost first.
+    fn crossed(&self, path: &Path) -> Vec<&Mount> {
         let mut prefixes: Vec<&Path> = path.ancestors().collect();
         prefixes.reverse();
-        let mut here = None;
+        let mut crossed: Vec<&Mount> = Vec::new();
         for prefix in prefixes {
             // Several mounts on one point are mounted on one another.
-            while let Some(&at) = self.children.get(&here).and_then(|points| points.get(prefix)) {
-                here = Some(self.list[at].id);
+            while let Some(mount) = self.child(crossed.last().copied(), prefix) {
+                crossed.push(mount);
             }
         }
-        self.by_id(here?)
+        crossed
+    }
+
+    fn child(&self, parent: Option<&Mount>, mount_point: &Path) -> Option<&Mount> {
+        let at = self.children.get(&parent.map(|mount| mount.id))?.get(mount_point)?;
+        Some(&self.list[*at])
     }
 
     /// Whether a mount is reached by its own path, not covered by another one.

@@ -10,6 +10,8 @@ pub mod demo;
 pub mod dlm;
 pub mod observe;
 pub mod root;
+pub mod servers;
+pub mod sysfs;
 pub mod tool;
 pub mod volumes;
 pub mod writers;

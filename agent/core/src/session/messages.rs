@@ -95,13 +95,15 @@ pub enum Progress {
     },
     /// Preparing failed or was cancelled; nothing is held.
     NotPrepared {
-        /// `NotReady` when preflight found something, otherwise `Failed`.
+        /// `NotReady` or `HeldByOther` when preflight found something, otherwise `Failed`.
         ending: Ending,
         /// Everything that stood in the way.
         problems: Vec<Problem>,
     },
     /// A step that needs no decision, for the report.
     Noted(StepReport),
+    /// Something that preflight found and that does not stand in the way, for the report.
+    Warned(Problem),
     /// A hook's quiesce ended.
     Quiesced {
         /// The hook.

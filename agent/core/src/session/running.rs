@@ -73,6 +73,7 @@ impl Running {
             steps: Vec::new(),
             residue: Vec::new(),
             problems: Vec::new(),
+            warnings: Vec::new(),
             host: None,
         };
         Self {
@@ -156,6 +157,7 @@ impl Running {
             Progress::Prepared { plan, lease_ends } => self.prepared(plan, lease_ends, turn),
             Progress::NotPrepared { ending, problems } => self.not_prepared(ending, problems),
             Progress::Noted(step) => self.report.steps.push(step),
+            Progress::Warned(problem) => self.report.warnings.push(problem),
             Progress::Quiesced { hook, step } => self.quiesced(hook, step, turn),
             Progress::Frozen { filesystem, step, by_other } => self.frozen(filesystem, step, by_other, turn),
             Progress::Settled { filesystem, end, step } => self.settled(filesystem, end, step, turn),

@@ -48,6 +48,10 @@ pub struct SessionContext {
     pub volumes: Vec<String>,
     /// Where the agent keeps what must outlive it, but not the boot; on tmpfs.
     pub runtime_dir: PathBuf,
+    /// Where what a restore needs is kept; it outlives the boot, and may be written to only after the thaw.
+    pub records_dir: PathBuf,
+    /// The longest that the window may last.
+    pub lease: Duration,
 }
 
 /// A step that was asked for has ended.

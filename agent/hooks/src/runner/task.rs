@@ -118,6 +118,8 @@ impl Task {
             execution_id: session.execution_id.clone(),
             volumes: session.volumes.clone(),
             runtime_dir: session.runtime_dir.clone(),
+            records_dir: session.records_dir.clone(),
+            lease: session.lease,
             deadline: deadline.map_or(own, |given| given.min(own)),
         }
     }

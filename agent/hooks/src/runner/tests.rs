@@ -62,6 +62,8 @@ fn runner(names: &[&'static str], timeout: Duration) -> (Runner, Log) {
         execution_id: ExecutionId::NONE,
         volumes: vec![],
         runtime_dir: std::env::temp_dir(),
+        records_dir: std::env::temp_dir(),
+        lease: TIMEOUT,
     };
     (Runner::new(session, hooks.collect()), log)
 }

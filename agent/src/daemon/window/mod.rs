@@ -3,6 +3,10 @@
 //! The window does what the machine says and reports what came of it. It decides one thing by itself: when the guardian
 //! is gone or does not answer, the agent thaws through its own descriptors.
 
+mod stillness;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +29,7 @@ use quiesced_freezer::target::Filesystem;
 use quiesced_hooks::{Outcome, Runner, StepDone};
 
 use super::steps;
+pub use stillness::Stillness;
 
 /// A guardian that has not thawed by then is helped, and after as long again what is left is called residue. A thaw
 /// takes well under a millisecond.
@@ -100,6 +105,11 @@ pub struct Window {
     patience: Option<(Instant, bool)>,
     /// How many filesystems the guardian is done with.
     reported: usize,
+    /// How many filesystems the guardian has frozen.
+    frozen: usize,
+    stillness: Stillness,
+    /// Nobody but the agent has begun to thaw.
+    undisturbed: bool,
     direct: JoinSet<(FilesystemIndex, BootTime, ThawOutcome)>,
     ready: Vec<Happening>,
 }
@@ -116,6 +126,7 @@ impl Window {
         filesystems: Vec<Arc<dyn Filesystem>>,
         journal: Journal,
         hook_things: Vec<Option<usize>>,
+        stillness: Stillness,
     ) -> std::io::Result<Self> {
         let process = guardian.process();
         let names = plan.filesystems.iter().map(|planned| planned.mount_point.display().to_string());
@@ -139,6 +150,9 @@ impl Window {
             journal: Some(journal),
             patience: None,
             reported: 0,
+            frozen: 0,
+            stillness,
+            undisturbed: true,
             direct: JoinSet::new(),
             ready: Vec::new(),
         })
@@ -184,6 +198,10 @@ impl Window {
     /// Starts to thaw everything.
     pub fn thaw(&mut self) {
         self.patience = Some((Instant::now() + PATIENCE, false));
+        if self.undisturbed {
+            let written = self.stillness.end(self.filesystems.iter().map(|held| held.name.as_str()));
+            written.into_iter().for_each(|problem| self.say(Progress::HoldLost(problem)));
+        }
         if self.guardian.as_ref().is_none_or(|guardian| guardian.get_ref().thaw().is_err()) {
             self.help();
         }
@@ -287,7 +305,10 @@ impl Window {
                 self.frozen(took, Some((failure.to_string(), failure == FreezeFailure::HeldByOther)));
             }
             Report::Thawed(took, end) => self.thawed(took, end),
-            Report::LeaseEnded => self.say(Progress::LeaseEnded),
+            Report::LeaseEnded => {
+                self.undisturbed = false;
+                self.say(Progress::LeaseEnded);
+            }
             Report::Armed | Report::NotArmed(_) => {}
         }
     }
@@ -303,9 +324,13 @@ impl Window {
             )
         });
         let step = steps::filesystem(Step::Freeze, &held.name, took, problem);
+        self.frozen += usize::from(status == Status::Held);
         if held.state == State::Open {
             held.state = if status == Status::Held { State::Open } else { State::NotHeld };
             self.journal_filesystem(filesystem, status);
+        }
+        if self.frozen == self.filesystems.len() {
+            self.stillness.begin();
         }
         self.say(Progress::Frozen { filesystem, step, by_other });
     }
@@ -367,6 +392,7 @@ impl Window {
 
     fn guardian_lost(&mut self) {
         if self.guardian.take().is_some() {
+            self.undisturbed = false;
             let problem = Problem::new("the guardian has ended").with_hint(Some(
                 "look at `journalctl -k` for what ended it; the agent has thawed in its place",
             ));
@@ -480,6 +506,3 @@ async fn until(end: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use quiesced_core::block::Stack;
 use quiesced_core::id::ExecutionId;
 use quiesced_core::plan::PlannedFilesystem;
 use quiesced_core::superblock::Superblock;
@@ -26,6 +27,9 @@ impl Scene {
             superblock,
             fs_type: "ext4".to_owned(),
             rank: 0,
+            also_at: Vec::new(),
+            data: Vec::new(),
+            stack: Stack::default(),
         };
         let plan = Plan { filesystems: vec![planned], ..Plan::default() };
         let filesystem = Arc::new(filesystem);
@@ -37,6 +41,8 @@ impl Scene {
             execution_id: ExecutionId::NONE,
             volumes: Vec::new(),
             runtime_dir: runtime_dir.path().to_owned(),
+            records_dir: runtime_dir.path().to_owned(),
+            lease: Duration::from_secs(60),
         };
         let record = Record {
             version: JOURNAL_VERSION,
@@ -50,7 +56,16 @@ impl Scene {
         let journal = Journal::create(runtime_dir.path(), &record).unwrap();
         let runner = Runner::new(session, Vec::new());
         let filesystems: Vec<Arc<dyn Filesystem>> = vec![Arc::clone(&filesystem) as _];
-        let window = Window::new(&plan, runner, guardian, filesystems, journal, Vec::new()).unwrap();
+        let window = Window::new(
+            &plan,
+            runner,
+            guardian,
+            filesystems,
+            journal,
+            Vec::new(),
+            Stillness::new(Vec::new()),
+        )
+        .unwrap();
         Self { window, filesystem, runtime_dir }
     }
 

@@ -1,13 +1,20 @@
 //! In which order filesystems are frozen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
 use crate::hosts::{host, superblock};
 use proptest::prelude::*;
+use quiesced_core::block::Stack;
 use quiesced_core::superblock::Superblock;
-use quiesced_topology::{Mount, Mounts, freeze_ranks};
+use quiesced_topology::{Mount, Mounts};
+
+/// The ranks of filesystems on disks of their own.
+fn freeze_ranks(mounts: &Mounts, targets: &[Superblock]) -> BTreeMap<Superblock, u16> {
+    let targets = targets.iter().map(|target| (*target, Stack::default())).collect();
+    quiesced_topology::freeze_ranks(mounts, &targets).unwrap()
+}
 
 /// The ranks of the filesystems that these paths lie on.
 fn ranks(name: &str, paths: &[&str]) -> Vec<Option<u16>> {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
+use crate::block::Stack;
 use crate::plan::{Outside, Plan, PlannedFilesystem, PlannedHook};
 use crate::problem::Problem;
 use crate::report::{Phase, Step, StepReport};
@@ -33,6 +34,9 @@ pub(super) fn plan() -> Plan {
         superblock: Superblock { major: 7, minor },
         fs_type: "ext4".into(),
         rank: 0,
+        also_at: vec![],
+        data: vec![],
+        stack: Stack::default(),
     };
     Plan {
         hooks: vec![hook("h0", &[]), hook("h1", &[0]), hook("h2", &[])],
@@ -164,8 +168,12 @@ impl World {
             Action::Prepare { .. } => {
                 let mut plan = plan();
                 if faults.outside {
-                    let outside =
-                        Outside { hook: "h0".into(), path: "/var/db".into(), reason: "it is /".into() };
+                    let outside = Outside {
+                        hook: "h0".into(),
+                        path: "/var/db".into(),
+                        reason: "it is /".into(),
+                        stack: Stack::default(),
+                    };
                     plan.outside.push(outside);
                 }
                 vec![Progress::Prepared { plan, lease_ends: self.now + LEASE }]

@@ -1,0 +1,48 @@
+//! What a hook file may say of a Redis or Valkey server.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::server::{IfUnavailable, When};
+use crate::settings::CommonSettings;
+
+/// `[hook.NAME.redis]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSettings {
+    /// Keys that every kind of hook has.
+    #[serde(flatten)]
+    pub common: CommonSettings,
+    /// The path of the server's socket, or the name of its host.
+    #[serde(default = "default_host")]
+    pub host: String,
+    /// Its port; of no use with a socket.
+    #[serde(default = "default_port")]
+    pub port: u16,
+    /// The ACL user that the agent logs in as; the default user when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// A file with the user's password, which only its owner may read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// A PEM file with the authorities that the server's certificate is checked against. With it the connection must be
+    /// encrypted; without it, it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_ca: Option<PathBuf>,
+    /// On which servers the hook holds.
+    #[serde(default)]
+    pub when: When,
+    /// What becomes of a session when the server cannot be reached.
+    #[serde(default)]
+    pub if_unavailable: IfUnavailable,
+}
+
+fn default_host() -> String {
+    "127.0.0.1".to_owned()
+}
+
+const fn default_port() -> u16 {
+    6379
+}

@@ -1,0 +1,135 @@
+//! Passwords: read from a file that nobody else can read, and never shown.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
+
+/// A password is shorter; a longer file is a mistake.
+const LONGEST: u64 = 4096;
+
+/// A password.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+/// Why a password file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// It cannot be read.
+    #[error("the password file {path} cannot be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others can read or change it.
+    #[error("the password file {path} can be read or changed by others than its owner (mode {mode:o})")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It belongs to somebody who is neither root nor the agent.
+    #[error("the password file {path} belongs to user {uid}")]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
+    /// It holds no password.
+    #[error("the password file {path} holds no password: it must be one line of text")]
+    NoPassword {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl SecretError {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Read { path, .. } | Self::NoPassword { path } => format!("ls -l {}", path.display()),
+            Self::Open { path, .. } => format!("chmod 600 {}", path.display()),
+            Self::Owner { path, .. } => format!("chown root: {}", path.display()),
+        }
+    }
+}
+
+impl Secret {
+    /// Reads a file of one line, which only its owner may read.
+    pub(crate) fn read(path: &Path) -> Result<Self, SecretError> {
+        let failed = |source| SecretError::Read { path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.mode() & 0o077 != 0 {
+            return Err(SecretError::Open { path: path.to_owned(), mode: metadata.mode() & 0o777 });
+        }
+        if metadata.uid() != 0 && metadata.uid() != geteuid().as_raw() {
+            return Err(SecretError::Owner { path: path.to_owned(), uid: metadata.uid() });
+        }
+        let mut text = String::new();
+        file.take(LONGEST).read_to_string(&mut text).map_err(failed)?;
+        let line = text.trim_end_matches(['\r', '\n']);
+        if line.is_empty() || line.contains('\n') {
+            return Err(SecretError::NoPassword { path: path.to_owned() });
+        }
+        Ok(Self(line.to_owned()))
+    }
+
+    /// The password, for the server alone.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn file(directory: &tempfile::TempDir, text: &str, mode: u32) -> PathBuf {
+        let path = directory.path().join("password");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_password_is_read_without_its_line_end_and_never_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let secret = Secret::read(&file(&directory, "s3cret word\n", 0o600)).unwrap();
+        assert_eq!(secret.expose(), "s3cret word");
+        assert_eq!(format!("{secret:?}"), "Secret(…)");
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = file(&directory, "s3cret\n", 0o640);
+        let error = Secret::read(&path).unwrap_err();
+        assert!(error.to_string().contains("mode 640") && !error.to_string().contains("s3cret"), "{error}");
+        assert_eq!(error.hint(), format!("chmod 600 {}", path.display()));
+    }
+
+    #[test]
+    fn a_file_without_one_line_of_text_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        for text in ["", "\n", "one\ntwo\n"] {
+            let read = Secret::read(&file(&directory, text, 0o400));
+            assert!(matches!(read, Err(SecretError::NoPassword { .. })), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Database servers for tests: each one is started by the test itself, as the server's own user, and ends with it.
+
+mod postgres;
+mod redis;
+
+pub use postgres::{Postgres, PostgresOptions};
+pub use redis::Redis;
+
+use crate::tool::ToolError;
+
+/// Why a server is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Its programs or its user are missing.
+    #[error("{what} is not installed; scripts/install-test-tools installs it")]
+    Missing {
+        /// What is missing.
+        what: String,
+    },
+    /// A tool of it failed.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// A file or a process of it.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was to be done.
+        what: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// It does not answer.
+    #[error("the server does not answer; its log:\n{log}")]
+    Silent {
+        /// What it wrote.
+        log: String,
+    },
+}

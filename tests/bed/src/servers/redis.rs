@@ -1,0 +1,84 @@
+//! A Redis server on a socket in a directory of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::ServerError;
+use crate::tool::{Tool, ToolError};
+use crate::wait_until;
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A running server.
+#[derive(Debug)]
+pub struct Redis {
+    directory: tempfile::TempDir,
+    data: PathBuf,
+    options: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Redis {
+    /// Starts a server that keeps its data in `data`, or below its own directory; `options` are those of redis-server.
+    ///
+    /// # Errors
+    /// When it is not installed, or does not start.
+    pub fn new(data: Option<&Path>, options: &[&str]) -> Result<Self, ServerError> {
+        let failed = |source| ServerError::Io { what: "a directory".to_owned(), source };
+        let directory = tempfile::tempdir().map_err(failed)?;
+        let data = data.unwrap_or_else(|| directory.path()).to_owned();
+        let options = options.iter().map(ToString::to_string).collect();
+        let mut server = Self { directory, data, options, child: None };
+        server.start()?;
+        Ok(server)
+    }
+
+    /// Starts it again.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn start(&mut self) -> Result<(), ServerError> {
+        let failed = |source| ServerError::Io { what: "redis-server".to_owned(), source };
+        let log = fs::File::create(self.directory.path().join("log")).map_err(failed)?;
+        let mut command = Command::new("redis-server");
+        command.args(["--port", "0", "--unixsocket"]).arg(self.socket()).arg("--dir").arg(&self.data);
+        command.args(&self.options).current_dir("/");
+        self.child =
+            Some(command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null()).spawn().map_err(failed)?);
+        let answers = || self.ask(&["PING"]).is_ok_and(|answer| answer == "PONG");
+        let log = || fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+        wait_until("the server answers", START_LIMIT, answers)
+            .map_err(|_| ServerError::Silent { log: log() })?;
+        Ok(())
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("redis.sock")
+    }
+
+    /// Asks it by its own client. What it refuses is an answer too.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn ask(&self, command: &[&str]) -> Result<String, ToolError> {
+        Tool::new("redis-cli").arg("-s").arg(self.socket()).args(command).run()
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
