@@ -8,23 +8,8 @@ use std::process::Command;
 
 use quiesced::config::{Sources, load};
 
-/// The documents by their paths: those at the top, and everything below docs/.
-fn documents() -> Vec<String> {
-    let mut found =
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned).to_vec();
-    let mut folders = vec![root().join("docs")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "md") {
-                found.push(path.strip_prefix(root()).unwrap().display().to_string());
-            }
-        }
-    }
-    found
-}
+/// Beside everything below `docs`.
+const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -34,11 +19,29 @@ fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap()
 }
 
+/// Every document, by its path from the root.
+fn documents() -> Vec<String> {
+    let mut found: Vec<String> = DOCUMENTS.map(str::to_owned).into();
+    let mut folders = vec![PathBuf::from("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).unwrap() {
+            let path = folder.join(entry.unwrap().file_name());
+            if root().join(&path).is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    assert!(found.len() > DOCUMENTS.len(), "docs has no page any more");
+    found
+}
+
 /// The fenced blocks of a language.
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let open = format!("```{language}\n");
     let parts = text.split(open.as_str()).skip(1);
-    parts.map(|part| part.split("```").next().unwrap_or_default().trim_end_matches(' ').to_owned()).collect()
+    parts.map(|part| part.split("```").next().unwrap_or_default().to_owned()).collect()
 }
 
 fn check_config(name: &str, text: &str) {
@@ -57,9 +60,9 @@ fn check_config(name: &str, text: &str) {
 #[test]
 fn every_toml_block_loads() {
     let mut seen = 0;
-    for name in &documents() {
-        for block in blocks(&read(name), "toml") {
-            check_config(name, &block);
+    for name in documents() {
+        for block in blocks(&read(&name), "toml") {
+            check_config(&name, &block);
             seen += 1;
         }
     }
@@ -96,8 +99,8 @@ fn every_command_of_ours_exists_with_its_options() {
 
 #[test]
 fn every_script_that_is_named_is_there_and_may_be_run() {
-    for name in &documents() {
-        for line in blocks(&read(name), "sh").iter().flat_map(|block| block.lines()) {
+    for name in documents() {
+        for line in blocks(&read(&name), "sh").iter().flat_map(|block| block.lines()) {
             if let Some(script) = line.split_whitespace().next().filter(|word| word.starts_with("scripts/")) {
                 let mode =
                     fs::metadata(root().join(script)).unwrap_or_else(|error| panic!("{script}: {error}"));
@@ -110,13 +113,13 @@ fn every_script_that_is_named_is_there_and_may_be_run() {
 #[test]
 fn every_link_and_every_path_in_backticks_leads_somewhere() {
     let known = ["agent/", "tests/", "scripts/", "packaging/"];
-    for name in &documents() {
-        let text = read(name);
+    for name in documents() {
+        let text = read(&name);
         let links = text.split("](").skip(1).filter_map(|part| part.split(')').next());
         let spans =
             text.split('`').skip(1).step_by(2).filter(|span| known.iter().any(|at| span.starts_with(at)));
         // A link starts at the document, a path in backticks at the top.
-        let beside = root().join(name).parent().unwrap().to_owned();
+        let beside = root().join(&name).parent().unwrap().to_owned();
         let places = links.map(|link| (link, beside.clone())).chain(spans.map(|span| (span, root())));
         for (target, from) in places.filter(|(target, _)| !target.starts_with("http")) {
             let path = target.split([' ', '#']).next().unwrap_or_default();

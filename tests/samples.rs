@@ -533,6 +533,9 @@ fn a_mongodb_that_was_restarted_inside_the_window_is_203_and_not_unlocked() {
     expect(203, &agent.post_script(&id(1)).unwrap());
     assert!(sample.is_held());
     sample.assert_releases(0);
+    let lock = sample.place().join("records/orders.keeper/lock");
+    let ended = || processes_with(&lock).is_empty();
+    quiesced_bed::wait_until("nobody keeps the connection any more", SOON, ended).unwrap();
 }
 
 mod sqlserver {

@@ -13,7 +13,7 @@ key=${3:?$usage}
 ours="quiesced ${QUIESCED_HOOK:-hana}"
 
 sql() {
-    within "$hdbsql" -U "$key" -a -x -j -C "$1"
+    within "$hdbsql" -U "$key" -a -x -j "$1"
 }
 
 # HANA has one prepared snapshot at a time.
@@ -49,8 +49,9 @@ case ${QUIESCED_EDGE:-} in
     quiesce)
         # A stale one of ours has our comment, whatever became of the record.
         if [ ! -e "$record" ]; then
+            rm -f -- "$record.proved"
             stale=$(prepared ", COMMENT") || fail "it cannot be asked whether anything is held"
-            case $stale in *"\"$ours "*) note "held ${stale%%,*}" ;; esac
+            case $stale in *,"$ours "* | *,\""$ours "*) note "held ${stale%%,*}" ;; esac
         fi
         hook
         ;;

@@ -1,8 +1,9 @@
 // What mongodb.sh does in mongosh, told by MONGODB_DO: `state` and `unlock` are answered on standard output; `keep`
-// locks, then answers `state` and `unlock` through files until it has unlocked.
+// locks, then answers `state` and `unlock` through files until it has unlocked, or the record is gone and nothing is ours.
 const fs = require('fs');
 
 const keeper = process.env.MONGODB_KEEPER;
+const record = process.env.MONGODB_RECORD;
 const comment = 'quiesced ' + process.env.QUIESCED_HOOK;
 const uri = fs.readFileSync(process.env.MONGODB_URI_FILE, 'utf8').trim();
 const admin = connect(uri).getSiblingDB('admin');
@@ -68,7 +69,7 @@ function keep() {
         return;
     }
     let asked = '';
-    while (asked !== 'unlock') {
+    while (asked !== 'unlock' && fs.existsSync(record)) {
         sleep(50);
         asked = '';
         if (fs.existsSync(keeper + '/ask')) {

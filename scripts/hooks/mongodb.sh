@@ -9,7 +9,7 @@
 # If it dies, a new connection is tried.
 usage='usage: mongodb.sh RECORD URI-FILE [MONGOSH]'
 record=${1:?$usage}
-export MONGODB_URI_FILE="${2:?$usage}" MONGODB_KEEPER="$record.keeper"
+export MONGODB_URI_FILE="${2:?$usage}" MONGODB_RECORD="$record" MONGODB_KEEPER="$record.keeper"
 mongosh=${3:-/usr/bin/mongosh}
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "${0%/*}/common.sh"
