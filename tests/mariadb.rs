@@ -108,5 +108,6 @@ fn what_is_restored_from_staggered_snapshots_is_exactly_what_was_held() {
         Mariadb::restored(&main, &[&binary_log(&log.mount_point)]).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(rows(&copy), held);
     copy.check().unwrap();
-    assert!(!copy.log().contains("prepared transaction"), "{}", copy.log());
+    // What was committed and not flushed would be found as prepared; what was rolled back had never been committed.
+    assert!(!copy.log().replace("non-prepared", "").contains("prepared transaction"), "{}", copy.log());
 }

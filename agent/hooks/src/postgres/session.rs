@@ -35,7 +35,9 @@ impl Session {
         config.host(&settings.host).port(settings.port).user(&settings.user).dbname(&settings.database);
         config.application_name("quiesced").connect_timeout(limit);
         config.keepalives_idle(KEEPALIVE).tcp_user_timeout(KEEPALIVE);
-        config.ssl_mode(if settings.tls_ca.is_some() { SslMode::Require } else { SslMode::Disable });
+        // A socket has no name that a certificate could show.
+        let encrypted = settings.tls_ca.is_some() && !settings.host.starts_with('/');
+        config.ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable });
         if let Some(file) = &settings.password_file {
             config.password(Secret::read(file)?.expose());
         }

@@ -58,6 +58,8 @@ struct Paused {
     role: String,
     changes: u64,
     saved_at: u64,
+    /// The size of the append-only file; none without one.
+    log_size: Option<u64>,
     ends: BootTime,
 }
 
@@ -112,6 +114,10 @@ impl RedisHook {
         if let Some(why) = before.differs(&now) {
             return Err(lost(why));
         }
+        // Valkey tells; Redis does not.
+        if info.text("paused_reason").is_ok_and(|reason| reason == "none") {
+            return Err(lost("its pause was ended by somebody else".to_owned()));
+        }
         let Paused { run_id, changes, .. } = now;
         Ok(Proof::Proved {
             how: format!("run {run_id} has made no change since {changes}, and its pause is not over"),
@@ -126,18 +132,20 @@ impl Paused {
             role: info.text("role")?.to_owned(),
             changes: info.number("rdb_changes_since_last_save")?,
             saved_at: info.number("rdb_last_save_time")?,
+            log_size: match info.number("aof_enabled")? {
+                0 => None,
+                _ => Some(info.number("aof_current_size")?),
+            },
             ends,
         })
     }
 
-    /// Why it was not held from then to `now`; none when it was. A save in between takes the changes that it has written
-    /// off the count.
+    /// Why it was not held from then to `now`; none when it was. A save takes what it has written off the count of changes,
+    /// so after one only the append-only file tells; a server without one had nothing to save.
     fn differs(&self, now: &Self) -> Option<String> {
-        let changed = if now.saved_at == self.saved_at {
-            now.changes != self.changes
-        } else {
-            now.changes > self.changes
-        };
+        let saved = now.saved_at != self.saved_at;
+        let changed = now.log_size != self.log_size
+            || if saved { self.log_size.is_none() } else { now.changes != self.changes };
         if now.run_id != self.run_id {
             Some("it was restarted".to_owned())
         } else if now.role != self.role {

@@ -106,6 +106,20 @@ async fn a_pause_that_somebody_else_ended_is_noticed_when_something_was_written(
 }
 
 #[tokio::test]
+async fn a_write_that_was_saved_since_is_noticed_all_the_same() {
+    for options in [&LOG[..], &["--appendonly", "no", "--save", "3600 100000"]] {
+        let server = server(options);
+        let mut hook = quiesced(settings(&server)).await;
+        server.ask(&["CLIENT", "UNPAUSE"]).unwrap();
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        server.ask(&["SET", "during", "1"]).unwrap();
+        assert_eq!(server.ask(&["SAVE"]).unwrap(), "OK");
+        hook.verify(&step(LIMIT)).await.unwrap_err();
+        hook.resume(&step(LIMIT)).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_was_restarted_in_the_window_has_proved_nothing() {
     let mut server = server(&LOG);
     let mut hook = quiesced(settings(&server)).await;
