@@ -43,7 +43,7 @@ impl Scene {
         connection.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE t (n INTEGER)").unwrap();
         drop(connection);
         let config = format!(
-            "[hook.orders.postgres]\nhost = {:?}\nuser = \"postgres\"\n\n\
+            "[hook.orders.postgresql]\nhost = {:?}\nuser = \"postgres\"\n\n\
              [hook.shop.mariadb]\nhost = {:?}\nuser = \"root\"\nafter = [\"orders\"]\ntimeout = \"3s\"\n\n\
              [hook.queue.redis]\nhost = {:?}\nafter = [\"orders\"]\n\n\
              [hook.ledger.sqlite]\ndatabases = [{ledger:?}]\nafter = [\"orders\"]\n",

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use quiesced_core::problem::Problem;
 
 use crate::mariadb::MariadbError;
-use crate::postgres::PostgresError;
+use crate::postgresql::PostgresError;
 use crate::process::output::Said;
 use crate::redis::RedisError;
 

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::error::HookError;
 use crate::exec::ExecHook;
 use crate::mariadb::MariadbHook;
-use crate::postgres::PostgresHook;
+use crate::postgresql::PostgresHook;
 use crate::redis::RedisHook;
 use crate::session::SessionHook;
 use crate::settings::HookSettings;
@@ -63,7 +63,7 @@ pub fn build(settings: &HookSettings) -> Box<dyn Hook> {
     match settings {
         HookSettings::Exec(exec) => Box::new(ExecHook::new(exec.clone())),
         HookSettings::Mariadb(mariadb) => Box::new(MariadbHook::new(mariadb.clone())),
-        HookSettings::Postgres(postgres) => Box::new(PostgresHook::new(postgres.clone())),
+        HookSettings::Postgresql(postgresql) => Box::new(PostgresHook::new(postgresql.clone())),
         HookSettings::Redis(redis) => Box::new(RedisHook::new(redis.clone())),
         HookSettings::Session(session) => Box::new(SessionHook::new(session.clone())),
         HookSettings::Sqlite(sqlite) => Box::new(SqliteHook::new(&sqlite.databases)),

@@ -12,7 +12,7 @@ pub mod error;
 mod exec;
 mod hook;
 pub mod mariadb;
-pub mod postgres;
+pub mod postgresql;
 mod process;
 pub mod redis;
 pub mod runner;

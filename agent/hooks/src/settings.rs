@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::mariadb::settings::MariadbSettings;
-pub use crate::postgres::settings::{PostgresMode, PostgresSettings};
+pub use crate::postgresql::settings::{PostgresMode, PostgresSettings};
 pub use crate::redis::settings::RedisSettings;
 
 /// One `[hook.NAME.KIND]` table.
@@ -19,7 +19,7 @@ pub enum HookSettings {
     /// A MariaDB server.
     Mariadb(MariadbSettings),
     /// A PostgreSQL server.
-    Postgres(PostgresSettings),
+    Postgresql(PostgresSettings),
     /// A Redis or Valkey server.
     Redis(RedisSettings),
     /// One long-lived child process that holds the application still for as long as it is told to.
@@ -34,7 +34,7 @@ impl HookSettings {
         match self {
             Self::Exec(exec) => &exec.common,
             Self::Mariadb(mariadb) => &mariadb.common,
-            Self::Postgres(postgres) => &postgres.common,
+            Self::Postgresql(postgresql) => &postgresql.common,
             Self::Redis(redis) => &redis.common,
             Self::Session(session) => &session.common,
             Self::Sqlite(sqlite) => &sqlite.common,
@@ -46,7 +46,7 @@ impl HookSettings {
         match self {
             Self::Exec(_) => "exec",
             Self::Mariadb(_) => "mariadb",
-            Self::Postgres(_) => "postgres",
+            Self::Postgresql(_) => "postgresql",
             Self::Redis(_) => "redis",
             Self::Session(_) => "session",
             Self::Sqlite(_) => "sqlite",

@@ -76,7 +76,8 @@ impl fmt::Debug for ConfigErrors {
 }
 
 impl ConfigErrors {
-    pub(super) fn new(mut findings: Vec<Finding>, texts: Texts) -> Self {
+    pub(super) fn new(mut findings: Vec<Finding>, mut texts: Texts) -> Self {
+        texts.mask_secrets();
         findings.sort_by_key(|finding| finding.span.as_ref().map(|span| (span.start, span.end)));
         Self { findings, texts }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use quiesced_core::block::is_volume_id;
 use quiesced_core::plan::{OrderError, order_hooks};
+use quiesced_hooks::server::PasswordSource;
 use quiesced_hooks::settings::HookSettings;
 
 use super::errors::Finding;
@@ -123,16 +124,16 @@ impl Rules<'_> {
                     }
                     self.paths(&at, "databases", &sqlite.databases);
                 }
-                HookSettings::Postgres(postgres) => {
-                    self.file(&at, "password_file", postgres.password_file.as_deref());
-                    self.file(&at, "tls_ca", postgres.tls_ca.as_deref());
+                HookSettings::Postgresql(postgresql) => {
+                    self.password(&at, postgresql.password.as_ref());
+                    self.file(&at, "tls_ca", postgresql.tls_ca.as_deref());
                 }
                 HookSettings::Mariadb(mariadb) => {
-                    self.file(&at, "password_file", mariadb.password_file.as_deref());
+                    self.password(&at, mariadb.password.as_ref());
                     self.file(&at, "tls_ca", mariadb.tls_ca.as_deref());
                 }
                 HookSettings::Redis(redis) => {
-                    self.file(&at, "password_file", redis.password_file.as_deref());
+                    self.password(&at, redis.password.as_ref());
                     self.file(&at, "tls_ca", redis.tls_ca.as_deref());
                 }
             }
@@ -178,6 +179,17 @@ impl Rules<'_> {
     fn paths(&mut self, hook: &[&str], key: &str, paths: &[PathBuf]) {
         for (position, path) in paths.iter().enumerate() {
             self.absolute(&[hook, &[key, &position.to_string()]].concat(), path);
+        }
+    }
+
+    fn password(&mut self, hook: &[&str], source: Option<&PasswordSource>) {
+        match source {
+            Some(PasswordSource::File(path)) => self.absolute(&[hook, &["password", "file"]].concat(), path),
+            Some(PasswordSource::Credential(name)) if name.is_empty() || name.contains('/') => {
+                let message = "a credential is named as in `LoadCredential=`, without a path";
+                self.add(&[hook, &["password", "credential"]].concat(), message);
+            }
+            Some(PasswordSource::Credential(_)) | None => {}
         }
     }
 

@@ -38,6 +38,14 @@ impl Texts {
         self.files.len() - 1
     }
 
+    /// Hides what somebody may have written as a password, in place: a line that is shown must not tell it. Lengths stay,
+    /// so that spans do.
+    pub(super) fn mask_secrets(&mut self) {
+        for text in &mut self.files {
+            text.content = text.content.split_inclusive('\n').map(masked).collect();
+        }
+    }
+
     pub(super) fn content(&self, number: usize) -> &str {
         &self.files[number].content
     }
@@ -81,6 +89,23 @@ impl Texts {
             also: Vec::new(),
         }
     }
+}
+
+/// The keys whose values may be secret, or hold one: a connection string may have a password in it.
+const SECRET: [&str; 5] = ["password", "secret", "token", "passwd", "connection"];
+
+/// A line without the strings of a secret key. A table names a file and stays as it is.
+fn masked(line: &str) -> String {
+    let Some((key, value)) = line.split_once('=') else { return line.to_owned() };
+    let is_secret = SECRET.iter().any(|word| key.to_lowercase().contains(word));
+    if !is_secret || value.trim_start().starts_with('{') {
+        return line.to_owned();
+    }
+    let hide = |character: char| match character {
+        '"' | '\'' | ' ' | '\r' | '\n' => character.to_string(),
+        other => "*".repeat(other.len_utf8()),
+    };
+    format!("{key}={}", value.chars().map(hide).collect::<String>())
 }
 
 /// The last character boundary that is not after `at`.

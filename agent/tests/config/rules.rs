@@ -160,3 +160,18 @@ fn expected_volumes_are_ids_of_volumes() {
     let errors = messages("[group.default]\nexpect_volumes = [\"vol-1a2b3c4d\", \"vol1a2b3c4d\"]");
     assert_eq!(errors, ["`vol1a2b3c4d` is not the id of a volume"]);
 }
+
+#[test]
+fn a_password_is_named_and_never_written_down() {
+    let host = Host::new();
+    host.write(
+        "etc/10.toml",
+        "[hook.a.postgresql]\npassword = \"s3cret\"\n[hook.b.redis]\npassword = { file = \"relative\" }\n\
+         [hook.c.mariadb]\npassword = { credential = \"a/b\" }\n",
+    );
+    let errors = host.errors();
+    for line in ["10.toml:2:", "10.toml:4:", "10.toml:6:"] {
+        assert!(errors.contains(line), "{line} is missing in\n{errors}");
+    }
+    assert!(!errors.contains("s3cret") && errors.contains("password = \"******\""), "{errors}");
+}

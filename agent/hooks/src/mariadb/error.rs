@@ -84,7 +84,7 @@ impl MariadbError {
             Self::Secret(error) => Some(error.hint()),
             Self::Connect { user, source, .. } => Some(match code(source) {
                 Some(code) if WRONG_PASSWORD.contains(&code) => {
-                    format!("ALTER USER {user} IDENTIFIED BY '…', and put the same into `password_file`")
+                    format!("ALTER USER {user} IDENTIFIED BY '…', and put the same into `password`")
                 }
                 Some(TOO_MANY) => "SET GLOBAL max_connections = …; or connect to extra_port".to_owned(),
                 _ => "mariadb-admin ping; or `if_unavailable = \"skip\"` in the hook".to_owned(),

@@ -7,7 +7,6 @@ use mysql_async::{Conn, Error, OptsBuilder, SslOpts};
 
 use super::error::MariadbError;
 use super::settings::MariadbSettings;
-use crate::server::Secret;
 
 /// How soon a host that does not answer is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -37,8 +36,8 @@ impl Session {
         } else {
             options.ip_or_hostname(&settings.host).tcp_port(settings.port).tcp_keepalive(Some(KEEPALIVE))
         };
-        if let Some(file) = &settings.password_file {
-            options = options.pass(Some(Secret::read(file)?.expose()));
+        if let Some(source) = &settings.password {
+            options = options.pass(Some(source.read()?.expose()));
         }
         if let Some(authorities) = settings.tls_ca.clone().filter(|_| !is_socket) {
             let tls = SslOpts::default().with_root_certs(vec![authorities.into()]);

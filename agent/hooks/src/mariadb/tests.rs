@@ -8,7 +8,7 @@ use quiesced_bed::servers::Mariadb;
 use quiesced_bed::{require_root, wait_until};
 
 use super::*;
-use crate::server::When;
+use crate::server::{PasswordSource, When};
 use crate::testing::{common, step};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -26,7 +26,7 @@ fn settings(server: &Mariadb) -> MariadbSettings {
         host: server.socket().display().to_string(),
         port: 3306,
         user: "root".to_owned(),
-        password_file: None,
+        password: None,
         tls_ca: None,
         when: When::Any,
         if_unavailable: IfUnavailable::Fail,
@@ -203,8 +203,11 @@ async fn a_user_with_the_documented_right_is_enough_and_its_lack_and_a_wrong_pas
     let file = directory.path().join("password");
     fs::write(&file, "right\n").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    let own =
-        MariadbSettings { user: "quiesced".into(), password_file: Some(file.clone()), ..settings(&server) };
+    let own = MariadbSettings {
+        user: "quiesced".into(),
+        password: Some(PasswordSource::File(file.clone())),
+        ..settings(&server)
+    };
     let error = inspected(own.clone()).await.unwrap_err();
     assert!(error.hint().unwrap().contains("GRANT RELOAD"), "{error}: {:?}", error.hint());
     server.sql("GRANT RELOAD ON *.* TO quiesced@localhost").unwrap();
@@ -241,7 +244,7 @@ async fn a_server_that_is_down_is_skipped_only_when_it_may_be() {
         host: directory.path().join("sock").display().to_string(),
         port: 3306,
         user: "root".to_owned(),
-        password_file: None,
+        password: None,
         tls_ca: None,
         when: When::Any,
         if_unavailable: IfUnavailable::Fail,

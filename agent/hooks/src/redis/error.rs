@@ -97,7 +97,7 @@ impl RedisError {
 fn login_hint(source: &redis::RedisError) -> String {
     match (source.kind(), source.code()) {
         (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS" | "NOAUTH")) => {
-            "put the user's password into `password_file`: ACL SETUSER quiesced on '>…'".to_owned()
+            "put the user's password into `password`: ACL SETUSER quiesced on '>…'".to_owned()
         }
         (_, _) if source.to_string().contains("max number of clients") => {
             "raise it: CONFIG SET maxclients".to_owned()

@@ -12,7 +12,6 @@ use redis::{
 
 use super::error::RedisError;
 use super::settings::RedisSettings;
-use crate::server::Secret;
 
 /// A connection.
 pub(super) struct Session {
@@ -73,8 +72,8 @@ fn client(settings: &RedisSettings, server: &str, is_socket: bool) -> Result<Cli
     if let Some(user) = &settings.user {
         login = login.set_username(user);
     }
-    if let Some(file) = &settings.password_file {
-        login = login.set_password(Secret::read(file)?.expose());
+    if let Some(source) = &settings.password {
+        login = login.set_password(source.read()?.expose());
     }
     let connect = |source| RedisError::Connect { server: server.to_owned(), source };
     let info = address.into_connection_info().map_err(connect)?.set_redis_settings(login);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::server::{IfUnavailable, When};
+use crate::server::{IfUnavailable, PasswordSource, When};
 use crate::settings::CommonSettings;
 
 /// `[hook.NAME.redis]`
@@ -24,9 +24,9 @@ pub struct RedisSettings {
     /// The ACL user that the agent logs in as; the default user when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// A file with the user's password, which only its owner may read.
+    /// Where the user's password is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password_file: Option<PathBuf>,
+    pub password: Option<PasswordSource>,
     /// A PEM file with the authorities that the server's certificate is checked against. With it the connection must be
     /// encrypted; without it, it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use quiesced_bed::servers::Redis;
 use quiesced_bed::wait_until;
 
 use super::*;
-use crate::server::When;
+use crate::server::{PasswordSource, When};
 use crate::testing::{common, step};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -25,7 +25,7 @@ fn settings(server: &Redis) -> RedisSettings {
         host: server.socket().display().to_string(),
         port: 6379,
         user: None,
-        password_file: None,
+        password: None,
         tls_ca: None,
         when: When::Any,
         if_unavailable: IfUnavailable::Fail,
@@ -164,7 +164,7 @@ async fn a_user_with_the_documented_rights_is_enough_and_a_missing_one_is_named(
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let own = RedisSettings {
         user: Some("quiesced".into()),
-        password_file: Some(file.clone()),
+        password: Some(PasswordSource::File(file.clone())),
         ..settings(&server)
     };
     let error = inspected(own.clone()).await.unwrap_err();
@@ -177,7 +177,7 @@ async fn a_user_with_the_documented_rights_is_enough_and_a_missing_one_is_named(
     fs::write(&file, "wr0ng-one\n").unwrap();
     let error = inspected(own).await.unwrap_err();
     let told = format!("{error} {error:?} {:?}", error.hint());
-    assert!(told.contains("password_file") && !told.contains("wr0ng-one"), "{told}");
+    assert!(told.contains("`password`") && !told.contains("wr0ng-one"), "{told}");
 }
 
 #[tokio::test]

@@ -6,8 +6,7 @@ mod tls;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use secret::Secret;
-pub use secret::SecretError;
+pub use secret::{PasswordSource, SecretError};
 pub use tls::TlsError;
 pub(crate) use tls::client_config;
 

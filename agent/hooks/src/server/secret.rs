@@ -1,4 +1,4 @@
-//! Passwords: read from a file that nobody else can read, and never shown.
+//! Passwords: read from a file that nobody else can read or from systemd, and never shown.
 
 use std::fmt;
 use std::fs::File;
@@ -7,9 +7,21 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// A password is shorter; a longer file is a mistake.
 const LONGEST: u64 = 4096;
+
+/// Where a password is: it never stands in a configuration file itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PasswordSource {
+    /// A file of one line, which only its owner may read.
+    File(PathBuf),
+    /// A credential that the agent's unit loads: `LoadCredential=` (systemd.exec(5)).
+    Credential(String),
+}
 
 /// A password.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,6 +30,12 @@ pub(crate) struct Secret(String);
 /// Why a password file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
+    /// systemd has given the agent no credentials.
+    #[error("the credential {name} is not there: the agent's unit loads none")]
+    NoCredentials {
+        /// Its name.
+        name: String,
+    },
     /// It cannot be read.
     #[error("the password file {path} cannot be read")]
     Read {
@@ -54,9 +72,27 @@ impl SecretError {
     /// What to do about it.
     pub fn hint(&self) -> String {
         match self {
+            Self::NoCredentials { name } => {
+                format!(
+                    "systemctl edit quiesced, and add LoadCredential={name}:/path/to/the/file below [Service]"
+                )
+            }
             Self::Read { path, .. } | Self::NoPassword { path } => format!("ls -l {}", path.display()),
             Self::Open { path, .. } => format!("chmod 600 {}", path.display()),
             Self::Owner { path, .. } => format!("chown root: {}", path.display()),
+        }
+    }
+}
+
+impl PasswordSource {
+    pub(crate) fn read(&self) -> Result<Secret, SecretError> {
+        match self {
+            Self::File(path) => Secret::read(path),
+            Self::Credential(name) => {
+                let directory = std::env::var_os("CREDENTIALS_DIRECTORY");
+                let directory = directory.ok_or_else(|| SecretError::NoCredentials { name: name.clone() })?;
+                Secret::read(&Path::new(&directory).join(name))
+            }
         }
     }
 }
@@ -113,6 +149,12 @@ mod tests {
         let secret = Secret::read(&file(&directory, "s3cret word\n", 0o600)).unwrap();
         assert_eq!(secret.expose(), "s3cret word");
         assert_eq!(format!("{secret:?}"), "Secret(…)");
+    }
+
+    #[test]
+    fn a_credential_that_nobody_loaded_is_an_error_with_the_line_for_the_unit() {
+        let error = PasswordSource::Credential("orders".into()).read().unwrap_err();
+        assert!(error.hint().contains("LoadCredential=orders:"), "{error}");
     }
 
     #[test]

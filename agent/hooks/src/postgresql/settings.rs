@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::server::{IfUnavailable, When};
+use crate::server::{IfUnavailable, PasswordSource, When};
 use crate::settings::CommonSettings;
 
-/// `[hook.NAME.postgres]`
+/// `[hook.NAME.postgresql]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostgresSettings {
@@ -27,9 +27,9 @@ pub struct PostgresSettings {
     /// The database that it connects to; any will do.
     #[serde(default = "default_database")]
     pub database: String,
-    /// A file with the role's password, which only its owner may read.
+    /// Where the role's password is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password_file: Option<PathBuf>,
+    pub password: Option<PasswordSource>,
     /// A PEM file with the authorities that the server's certificate is checked against. With it the connection must be
     /// encrypted; without it, it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]

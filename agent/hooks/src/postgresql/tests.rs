@@ -9,7 +9,7 @@ use quiesced_bed::require_root;
 use quiesced_bed::servers::{Postgres, PostgresOptions};
 
 use super::*;
-use crate::server::When;
+use crate::server::{PasswordSource, When};
 use crate::testing::{common, step};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -26,7 +26,7 @@ fn settings(server: &Postgres) -> PostgresSettings {
         port: 5432,
         user: "postgres".to_owned(),
         database: "postgres".to_owned(),
-        password_file: None,
+        password: None,
         tls_ca: None,
         mode: PostgresMode::Flush,
         when: When::Any,
@@ -41,8 +41,11 @@ fn with_role(server: &Postgres, password: &str) -> (PostgresSettings, tempfile::
     let file = directory.path().join("password");
     fs::write(&file, format!("{password}\n")).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    let settings =
-        PostgresSettings { user: "quiesced".into(), password_file: Some(file), ..settings(server) };
+    let settings = PostgresSettings {
+        user: "quiesced".into(),
+        password: Some(PasswordSource::File(file)),
+        ..settings(server)
+    };
     (settings, directory)
 }
 
@@ -145,7 +148,7 @@ async fn a_server_that_is_down_fails_the_session_or_is_skipped_and_then_nothing_
         port: 5432,
         user: "postgres".to_owned(),
         database: "postgres".to_owned(),
-        password_file: None,
+        password: None,
         tls_ca: None,
         mode: PostgresMode::Flush,
         when: When::Any,

@@ -9,7 +9,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::PostgresError;
 use super::settings::PostgresSettings;
-use crate::server::{Secret, client_config};
+use crate::server::client_config;
 
 /// How soon a host that does not answer is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -38,8 +38,8 @@ impl Session {
         // A socket has no name that a certificate could show.
         let encrypted = settings.tls_ca.is_some() && !settings.host.starts_with('/');
         config.ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable });
-        if let Some(file) = &settings.password_file {
-            config.password(Secret::read(file)?.expose());
+        if let Some(source) = &settings.password {
+            config.password(source.read()?.expose());
         }
         let tls = MakeRustlsConnect::new(client_config(settings.tls_ca.as_deref())?);
         let connect =

@@ -58,7 +58,7 @@ impl Scene {
         server.sql("CREATE TABLE ledger (n bigserial PRIMARY KEY, filling text)").unwrap();
         let load = load(&server, bed.directory());
         let config = format!(
-            "[hook.orders.postgres]\nhost = {:?}\nuser = \"postgres\"\nmode = \"{mode}\"\n",
+            "[hook.orders.postgresql]\nhost = {:?}\nuser = \"postgres\"\nmode = \"{mode}\"\n",
             server.socket()
         );
         let agent = start(AgentOptions::configured(&config));

@@ -1,4 +1,4 @@
-//! `postgres`: a PostgreSQL server, 12 to 18.
+//! `postgresql`: a PostgreSQL server, 12 to 18.
 //!
 //! | mode | prepare | quiesce | verify | resume |
 //! | --- | --- | --- | --- | --- |

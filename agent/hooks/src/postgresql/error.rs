@@ -123,7 +123,7 @@ fn login_hint(server: &str, user: &str, code: Option<&SqlState>) -> String {
     let (host, port) = server.rsplit_once(':').unwrap_or((server, "5432"));
     match code {
         Some(code) if *code == SqlState::INVALID_PASSWORD => {
-            format!("ALTER ROLE {user} PASSWORD '…', and put the same into `password_file`")
+            format!("ALTER ROLE {user} PASSWORD '…', and put the same into `password`")
         }
         Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
             format!(
