@@ -7,6 +7,7 @@ use std::path::Path;
 
 use common::{ExecHook, expect, freezing, id, is_idle, start, status};
 use quiesced_bed::agent::{AgentOptions, Signal};
+use quiesced_bed::volumes::{Place, VolumeSpec};
 use quiesced_bed::{Bed, Fs, MIB, require_root};
 
 /// Every call that can write, create, allocate or start something, and the two ioctls.
@@ -140,6 +141,22 @@ fn refused_because_of(mount_point: &Path, options: AgentOptions, what: &str) {
     let reason = format!("{} carries the agent's own {what}", mount_point.display());
     assert!(refused.stdout.contains(&reason), "{}", refused.stdout);
     assert!(is_idle(&agent) && status(&agent)["last"]["plan"]["filesystems"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_target_that_carries_the_agents_state_in_a_loop_file_is_refused() {
+    if !require_root("mounts") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    let data = bed.host_volume("data", Fs::Ext4, 128 * MIB).unwrap().mount_point;
+    let inner = VolumeSpec::new("inner", Fs::Ext4, 32 * MIB).place(Place::Inside(data.clone()));
+    let inner = bed.make(&inner).unwrap().mount_point;
+    let agent = start(AgentOptions::configured(&freezing(&[&data])).state_dir(inner.join("state")));
+    let refused = agent.pre_script(&id(1)).unwrap();
+    expect(206, &refused);
+    let reason = format!("{} carries the agent's own state in the file {}", data.display(), data.display());
+    assert!(refused.stdout.contains(&reason), "{}", refused.stdout);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quiesced_core::block::{Stack, Volume};
+use quiesced_core::block::{DeviceKind, Stack, Volume};
 use quiesced_core::exit::ExitCode;
 use quiesced_core::finding::Severity;
 use quiesced_core::id::ExecutionId;
@@ -160,8 +160,29 @@ impl Host {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let carried = self.carried(&mut blocks, &targets);
+        if !carried.is_empty() {
+            return Err(carried);
+        }
         let filesystems = self.planned(&mut blocks, &targets, data)?;
         Ok(Plan { hooks, filesystems, outside })
+    }
+
+    /// What must stay writable and lies in a file on a target: the freeze of the file's filesystem stops it as well.
+    fn carried(&self, blocks: &mut BlockStack<'_>, targets: &BTreeMap<Superblock, &Mount>) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for place in self.rules.writable_places() {
+            let Some(mount) = self.mounts.of(&place.path) else { continue };
+            for device in below(blocks, mount).devices {
+                let DeviceKind::Loop { file, filesystem: Some(filesystem) } = device.kind else { continue };
+                let Some(target) = targets.get(&filesystem) else { continue };
+                let (point, file, what) = (target.mount_point.display(), file.display(), &place.what);
+                let problem = Problem::new(format!("{point} carries {what} in the file {file}"));
+                problems.push(problem.with_hint(Some(format!("keep {file} elsewhere: losetup --list"))));
+            }
+        }
+        problems.dedup();
+        problems
     }
 
     /// The filesystem that a configuration names by its mount point.

@@ -23,6 +23,18 @@ pub struct Rules {
     pub swap_files: Vec<PathBuf>,
 }
 
+impl Rules {
+    /// Every place that must stay writable while others are frozen, and what lies there.
+    pub fn writable_places(&self) -> Vec<OwnPath> {
+        let place = |what: &str, path: &PathBuf| OwnPath { what: what.to_owned(), path: path.clone() };
+        let root = (!self.allow_root).then(|| place("the root filesystem", &PathBuf::from("/")));
+        let ssm = self.ssm_directories.iter().map(|path| place("a directory of the SSM agent", path));
+        let own = self.own_paths.iter().map(|own| place(&format!("the agent's own {}", own.what), &own.path));
+        let swap = self.swap_files.iter().map(|path| place("a swap file", path));
+        root.into_iter().chain(ssm).chain(own).chain(swap).collect()
+    }
+}
+
 /// Something of the agent's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnPath {
