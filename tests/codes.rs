@@ -58,6 +58,19 @@ fn a_proof_that_fails_is_203_and_the_application_is_resumed() {
 }
 
 #[test]
+fn without_the_agent_a_post_script_without_an_id_is_told_no_success() {
+    let host = Simulated::new(&json!({}));
+    let mut agent = start(host.options(""));
+    for session in ["None".to_owned(), id(1)] {
+        expect(0, &agent.pre_script(&session).unwrap());
+        expect(0, &agent.post_script(&session).unwrap());
+    }
+    agent.kill();
+    expect(205, &agent.post_script("None").unwrap());
+    expect(0, &agent.post_script(&id(1)).unwrap());
+}
+
+#[test]
 fn a_failing_step_is_201_and_everything_is_released() {
     for fault in ["freeze-fails", "sync-fails", "changed"] {
         let host = Simulated::new(&json!({ "/logs": fault }));

@@ -348,7 +348,7 @@ fn the_emergency_exit_works_with_the_agent_and_without() {
 }
 
 #[test]
-fn the_configuration_is_not_read_again_while_a_session_is_open() {
+fn the_configuration_is_read_again_only_when_the_session_has_ended() {
     if !require_root("a freeze") {
         return;
     }
@@ -358,6 +358,8 @@ fn the_configuration_is_not_read_again_while_a_session_is_open() {
     std::thread::sleep(Duration::from_millis(300));
     expect(0, &scene.agent.post_script(&id(1)).unwrap());
     assert!(scene.agent.log().contains("not read again while a session is open"), "{}", scene.agent.log());
+    let read = || scene.agent.log().contains("the configuration was read again");
+    wait_until("it is read when the session has ended", SOON, read).unwrap();
 }
 
 fn kill(pid: i32, signal: Signal) {

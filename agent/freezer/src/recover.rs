@@ -118,7 +118,9 @@ pub fn recover(
                 let outcome = Outcome::UnderWay;
                 recovery.filesystems.push(Recovered { thing, mount_point: mount_point.clone(), outcome });
                 let (superblock, st_dev) = (*superblock, *st_dev);
-                let (guardian, outcomes) = (record.guardian, sender.clone());
+                // What was frozen once needs no second look: EINVAL then means that somebody has thawed it.
+                let may_come = statuses.get(thing) == Some(&Status::MaybeHeld);
+                let (guardian, outcomes) = (record.guardian.filter(|_| may_come), sender.clone());
                 Attempt { thing, places, superblock, st_dev, guardian, outcomes }.begin();
             }
         }

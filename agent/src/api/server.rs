@@ -90,7 +90,14 @@ async fn sessions(State(mailbox): State<Arc<Mailbox>>) -> Response {
 }
 
 async fn open(State(mailbox): State<Arc<Mailbox>>, Json(request): Json<OpenRequest>) -> Response {
-    respond(mailbox.ask(Ask::Pre { id: request.execution_id, group: request.group }).await)
+    let answer = mailbox.ask(Ask::Pre { id: request.execution_id, group: request.group }).await;
+    match answer {
+        Some(answer) => respond(Some(answer)),
+        None => {
+            let reply = Reply::new(ExitCode::NotReady, "the agent is stopping");
+            (http_status(ExitCode::NotReady), Json(reply)).into_response()
+        }
+    }
 }
 
 async fn release(State(mailbox): State<Arc<Mailbox>>, UrlPath(id): UrlPath<String>) -> Response {

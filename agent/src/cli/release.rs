@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::net::UnixStream;
+
 use quiesced_core::problem::Problem;
 use quiesced_freezer::lock::RuntimeLock;
 
@@ -43,13 +45,22 @@ pub(super) async fn thaw_all(paths: &Paths, json: bool) -> Result<ExitCode, CliE
     }
 }
 
-/// Two must not release at once: what the journal lists is released here only when no agent is alive to do it.
+/// Two must not release at once: what the journal lists is released here only when no agent is alive to do it, and
+/// nobody else, such as `recover` or an agent that starts, is doing it. An agent that has hung does not count.
 async fn beside_the_daemon(paths: &Paths, why: &str, json: bool) -> Result<ExitCode, CliError> {
     let socket = paths.socket();
     let status = client::get::<StatusReply>(&socket, "/v1/status");
     if matches!(tokio::time::timeout(HEALTH_PATIENCE, status).await, Ok(Ok(_))) {
         let hint = "see what it waits for with `quiesced status`";
         return Err(Problem::new(format!("{why}, and it is still at work")).with_hint(Some(hint)).into());
+    }
+    if !paths.runtime_dir.exists() {
+        return show(&Recovered::default(), json);
+    }
+    let lock = take_lock(paths)?;
+    if lock.is_none() && UnixStream::connect(&socket).await.is_err() {
+        let message = "another process is releasing what the journal lists, or an agent is starting";
+        return Err(Problem::new(message).with_hint(Some("wait a moment, then `quiesced status`")).into());
     }
     say_aside(&format!("{why}; releasing what its journal lists\n"));
     from_journal(paths, THAW_PATIENCE, json).await
@@ -59,15 +70,19 @@ pub(super) async fn recover(paths: &Paths, json: bool) -> Result<ExitCode, CliEr
     if !paths.runtime_dir.exists() {
         return show(&Recovered::default(), json);
     }
-    let lock = RuntimeLock::try_take(&paths.runtime_dir).map_err(|error| {
-        Problem::from_error(&error).within(format!("{} cannot be locked", paths.runtime_dir.display()))
-    })?;
+    let lock = take_lock(paths)?;
     if lock.is_none() {
         return Err(Problem::new("the agent is running, and releases what it holds by itself")
             .with_hint(Some("to make it release everything now: quiesced thaw --all"))
             .into());
     }
     from_journal(paths, RECOVER_PATIENCE, json).await
+}
+
+fn take_lock(paths: &Paths) -> Result<Option<RuntimeLock>, Problem> {
+    RuntimeLock::try_take(&paths.runtime_dir).map_err(|error| {
+        Problem::from_error(&error).within(format!("{} cannot be locked", paths.runtime_dir.display()))
+    })
 }
 
 async fn from_journal(paths: &Paths, patience: Duration, json: bool) -> Result<ExitCode, CliError> {

@@ -21,11 +21,11 @@ pub(super) async fn post(paths: &Paths, args: &SessionArgs, json: bool) -> Resul
     let path = format!("/v1/sessions/{}/release", args.execution_id);
     match client::post(&paths.socket(), &path, &serde_json::Value::Null).await {
         Ok(reply) => finish(&reply, json),
-        Err(error) if error.is_not_running() => match without_daemon(paths, &args.execution_id) {
+        // An agent that went away in the middle is as gone as one that was never there.
+        Err(error) => match without_daemon(paths, &args.execution_id) {
             Some(reply) => finish(&reply, json),
             None => Err(failed(&error, Code::PostScriptFailed)),
         },
-        Err(error) => Err(failed(&error, Code::PostScriptFailed)),
     }
 }
 
@@ -40,7 +40,8 @@ fn open_request(args: &SessionArgs) -> OpenRequest {
 
 /// What the agent itself would answer once it runs again: whatever it held is released, or being released, without it.
 fn without_daemon(paths: &Paths, id: &ExecutionId) -> Option<Reply> {
-    let code = store::outcome_on_disk(&paths.sessions(), id)?.code_of_post();
+    let outcome = store::outcome_on_disk(&paths.sessions(), id)?;
+    let code = outcome.code_of_post(id);
     let mut reply = Reply::new(code, "the agent is not running, and its records show how the session ended");
     reply.hint = Some("start it with `systemctl start quiesced`".to_owned());
     Some(reply)

@@ -126,14 +126,21 @@ impl Rules<'_> {
                 }
                 HookSettings::Postgresql(postgresql) => {
                     self.password(&at, postgresql.password.as_ref());
+                    self.in_clear(
+                        &at,
+                        &postgresql.host,
+                        postgresql.password.is_some() && postgresql.tls_ca.is_none(),
+                    );
                     self.file(&at, "tls_ca", postgresql.tls_ca.as_deref());
                 }
                 HookSettings::Mariadb(mariadb) => {
                     self.password(&at, mariadb.password.as_ref());
+                    self.in_clear(&at, &mariadb.host, mariadb.password.is_some() && mariadb.tls_ca.is_none());
                     self.file(&at, "tls_ca", mariadb.tls_ca.as_deref());
                 }
                 HookSettings::Redis(redis) => {
                     self.password(&at, redis.password.as_ref());
+                    self.in_clear(&at, &redis.host, redis.password.is_some() && redis.tls_ca.is_none());
                     self.file(&at, "tls_ca", redis.tls_ca.as_deref());
                 }
             }
@@ -179,6 +186,14 @@ impl Rules<'_> {
     fn paths(&mut self, hook: &[&str], key: &str, paths: &[PathBuf]) {
         for (position, path) in paths.iter().enumerate() {
             self.absolute(&[hook, &[key, &position.to_string()]].concat(), path);
+        }
+    }
+
+    /// A password that goes to another host in clear is everybody's.
+    fn in_clear(&mut self, hook: &[&str], host: &str, is_plain: bool) {
+        let is_near = host.starts_with('/') || ["localhost", "127.0.0.1", "::1"].contains(&host);
+        if is_plain && !is_near {
+            self.add(&[hook, &["host"]].concat(), format!("a password goes to {host} only with `tls_ca`"));
         }
     }
 

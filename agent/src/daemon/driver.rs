@@ -79,6 +79,8 @@ pub struct Driver {
     retried: HashSet<RequestId>,
     /// The last report on its way to the disk.
     saving: Option<JoinHandle<()>>,
+    /// The configuration is to be read again when the session has ended.
+    reload_pending: bool,
     leaving: bool,
 }
 
@@ -110,6 +112,7 @@ impl Driver {
             lingering: None,
             retried: HashSet::new(),
             saving: None,
+            reload_pending: false,
             leaving: false,
         }
     }
@@ -166,6 +169,9 @@ impl Driver {
             && let Some(mut window) = self.lingering.take()
         {
             window.finish_journal();
+        }
+        if self.machine.is_idle() && std::mem::take(&mut self.reload_pending) {
+            self.reload();
         }
         self.publish();
     }
@@ -331,7 +337,10 @@ impl Driver {
 
     fn reload(&mut self) {
         if !self.machine.is_idle() {
-            tracing::warn!("the configuration is not read again while a session is open");
+            tracing::warn!(
+                "the configuration is not read again while a session is open, but when it has ended"
+            );
+            self.reload_pending = true;
             return;
         }
         let paths = self.parts.surveyor.borrow().paths.clone();

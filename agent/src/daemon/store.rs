@@ -68,7 +68,9 @@ impl Store {
         }
         for report in reports.iter_mut().filter(|report| report.ending.is_none()) {
             complete_lost(report);
-            self.save(report)?;
+            if let Err(error) = self.save(report) {
+                tracing::warn!(%error, "how a lost session ended is not kept");
+            }
         }
         Ok(reports)
     }

@@ -8,7 +8,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::process::{Child, Command};
 
@@ -20,16 +20,21 @@ pub const ARGUMENT: &str = "try-write";
 /// Nobody has a directory of this name.
 const NO_SUCH: &str = ".quiesced-no-such-directory";
 
-/// A write that has not come back by then is waiting for something. The slowest volume answers in a few milliseconds.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// A write that has not come back by then is not waited for any more. A volume under load may well take a while.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is looked at what a write waits for.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a filesystem made of the write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writes {
     /// It takes them.
     Taken,
-    /// They wait: it is frozen, or its device does not answer.
-    Waiting,
+    /// They wait for a thaw.
+    Frozen,
+    /// They wait for something else: its device does not answer.
+    Late,
     /// They fail: read-only, shut down, or broken.
     Refused(i32),
 }
@@ -50,17 +55,31 @@ fn number(error: &io::Error) -> i32 {
 /// When the process cannot be started.
 pub async fn ask(program: &Path, mount_point: &Path) -> io::Result<Writes> {
     let mut child = start(program, mount_point)?;
-    match tokio::time::timeout(PATIENCE, child.wait()).await {
-        Ok(status) => Ok(match status?.code() {
-            Some(0) => Writes::Taken,
-            code => Writes::Refused(code.unwrap_or(-1)),
-        }),
-        Err(_) => {
-            // It dies when it is woken; tokio takes care of what is left of it.
-            child.start_kill()?;
-            Ok(Writes::Waiting)
+    let end = Instant::now() + PATIENCE;
+    let waits = loop {
+        if let Ok(status) = tokio::time::timeout(PAUSE, child.wait()).await {
+            return Ok(match status?.code() {
+                Some(0) => Writes::Taken,
+                code => Writes::Refused(code.unwrap_or(-1)),
+            });
         }
-    }
+        if waits_for_thaw(&child) {
+            break Writes::Frozen;
+        }
+        if Instant::now() >= end {
+            break Writes::Late;
+        }
+    };
+    // It dies when it is woken; tokio takes care of what is left of it.
+    child.start_kill()?;
+    Ok(waits)
+}
+
+/// A writer waits for a thaw in the percpu rwsem of the superblock (fs/super.c, `struct sb_writers`), and nowhere else.
+fn waits_for_thaw(child: &Child) -> bool {
+    let Some(pid) = child.id() else { return false };
+    let stack = std::fs::read_to_string(format!("/proc/{pid}/stack"));
+    stack.is_ok_and(|stack| stack.contains("percpu_rwsem_wait"))
 }
 
 fn start(program: &Path, mount_point: &Path) -> io::Result<Child> {
@@ -69,8 +88,8 @@ fn start(program: &Path, mount_point: &Path) -> io::Result<Child> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 
-/// What stands in the way of freezing these filesystems, because they take no writes: those that wait, and those that
-/// refuse.
+/// What stands in the way of freezing these filesystems, because they take no writes: those that somebody has frozen, and
+/// the others.
 pub async fn obstacles(program: &Path, mount_points: Vec<PathBuf>) -> (Vec<Problem>, Vec<Problem>) {
     let mut asks = tokio::task::JoinSet::new();
     for mount_point in mount_points {
@@ -80,28 +99,32 @@ pub async fn obstacles(program: &Path, mount_points: Vec<PathBuf>) -> (Vec<Probl
             (mount_point, writes)
         });
     }
-    let (mut waiting, mut refused) = (Vec::new(), Vec::new());
+    let (mut frozen, mut others) = (Vec::new(), Vec::new());
     for (mount_point, writes) in asks.join_all().await {
         let point = mount_point.display();
         match writes {
             Ok(Writes::Taken) => {}
-            Ok(Writes::Waiting) => waiting.push(frozen(&mount_point)),
+            Ok(Writes::Frozen) => {
+                let problem = Problem::new(format!("{point} takes no writes: somebody has frozen it"));
+                let hint = format!("if its owner is gone: fsfreeze --unfreeze {point}");
+                frozen.push(problem.with_hint(Some(hint)));
+            }
+            Ok(Writes::Late) => {
+                let problem = Problem::new(format!("{point} takes no writes: its device does not answer"));
+                others.push(
+                    problem.with_hint(Some("look at `dmesg`, and at the volume's state and burst balance")),
+                );
+            }
             Ok(Writes::Refused(number)) => {
                 let why = io::Error::from_raw_os_error(number);
                 let problem = Problem::new(format!("{point} refuses writes: {why}"));
-                refused.push(problem.with_hint(Some("look at `dmesg`, then unmount it and check it")));
+                others.push(problem.with_hint(Some("look at `dmesg`, then unmount it and check it")));
             }
             Err(error) => {
                 let within = format!("nobody could be sent to write to {point}");
-                refused.push(Problem::from_error(&error).within(within));
+                others.push(Problem::from_error(&error).within(within));
             }
         }
     }
-    (waiting, refused)
-}
-
-fn frozen(mount_point: &Path) -> Problem {
-    let point = mount_point.display();
-    Problem::new(format!("{point} takes no writes: somebody has frozen it, or its device does not answer"))
-        .with_hint(Some(format!("if its owner is gone: fsfreeze --unfreeze {point}")))
+    (frozen, others)
 }

@@ -175,3 +175,15 @@ fn a_password_is_named_and_never_written_down() {
     }
     assert!(!errors.contains("s3cret") && errors.contains("password = \"******\""), "{errors}");
 }
+
+#[test]
+fn a_password_does_not_leave_the_host_in_clear() {
+    let hook = |host: &str, more: &str| {
+        format!("[hook.a.postgresql]\nhost = \"{host}\"\npassword = {{ file = \"/etc/p\" }}\n{more}")
+    };
+    for near in ["/run/postgresql", "localhost", "127.0.0.1"] {
+        Host::with(hook(near, "")).settings();
+    }
+    Host::with(hook("db.example", "tls_ca = \"/etc/ca.pem\"\n")).settings();
+    assert!(Host::with(hook("db.example", "")).errors().contains("only with `tls_ca`"));
+}

@@ -162,15 +162,15 @@ impl Machine {
                 (false, true) => turn.answer(request, ExitCode::AlreadyThawed, Why::NeverHeld),
             };
         }
-        let (code, why) = match self.past.outcome(id) {
-            // Without an id there is no telling whether this is the same post-script again or that of a session which
-            // never was: a success must not be repeated to it.
-            Some(Outcome::Posted(_)) if id.is_none() => (ExitCode::AlreadyThawed, Why::Unknown(id.clone())),
-            Some(Outcome::Posted(code)) => (code, Why::AlreadyPosted),
-            Some(Outcome::AutoThawed) => (ExitCode::AutoThawed, Why::AlreadyThawed),
-            Some(Outcome::NeverHeld) => (ExitCode::AlreadyThawed, Why::NeverHeld),
-            None => (ExitCode::AlreadyThawed, Why::Unknown(id.clone())),
+        let outcome = self.past.outcome(id);
+        let why = match outcome {
+            Some(Outcome::Posted(_)) if id.is_none() => Why::Unknown(id.clone()),
+            Some(Outcome::Posted(_)) => Why::AlreadyPosted,
+            Some(Outcome::AutoThawed) => Why::AlreadyThawed,
+            Some(Outcome::NeverHeld) => Why::NeverHeld,
+            None => Why::Unknown(id.clone()),
         };
+        let code = outcome.map_or(ExitCode::AlreadyThawed, |outcome| outcome.code_of_post(id));
         turn.answer(request, code, why);
     }
 

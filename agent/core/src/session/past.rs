@@ -20,9 +20,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The code for a post-script that comes now.
-    pub const fn code_of_post(self) -> ExitCode {
+    /// The code for a post-script that comes now. Without an id there is no telling whether it is the same post-script
+    /// again or that of a session which never was: a success must not be repeated to it.
+    pub fn code_of_post(self, id: &ExecutionId) -> ExitCode {
         match self {
+            Self::Posted(_) if id.is_none() => ExitCode::AlreadyThawed,
             Self::Posted(code) => code,
             Self::AutoThawed => ExitCode::AutoThawed,
             Self::NeverHeld => ExitCode::AlreadyThawed,

@@ -1,5 +1,8 @@
 //! Why a MariaDB server could not be held.
 
+use std::io;
+use std::path::PathBuf;
+
 use mysql_async::Error;
 
 use crate::server::SecretError;
@@ -54,6 +57,16 @@ pub enum MariadbError {
         /// The server.
         server: String,
     },
+    /// A directory that it names is not on this host.
+    #[error("MariaDB at {server} keeps data in {path}, which is not there on this host")]
+    Elsewhere {
+        /// The server.
+        server: String,
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The hold is broken.
     #[error("MariaDB at {server} was not held: {why}")]
     Lost {
@@ -102,6 +115,9 @@ impl MariadbError {
                 Some("take the snapshot of a node with wsrep_desync = ON, through an `exec` hook".to_owned())
             }
             Self::OtherServer { .. } => Some("use an `exec` or a `session` hook for it".to_owned()),
+            Self::Elsewhere { .. } => Some(
+                "run the agent where the server runs: on its host, and not beside its container".to_owned(),
+            ),
             Self::Lost { .. } => None,
         }
     }

@@ -114,6 +114,7 @@ fn is_known(version: &str) -> bool {
 
 async fn data_paths(session: &mut Session) -> Result<Vec<DataPath>, MariadbError> {
     let places: Option<(String, Place, Place, Place, Place, Place, Place)> = session.ask(PLACES).await?;
+    let server = session.server.clone();
     let Some((base, home, log, undo, aria, binary_log, relay_log)) = places else { return Ok(Vec::new()) };
     let base = PathBuf::from(base);
     let folder = |what: &str, place: Place| {
@@ -135,7 +136,12 @@ async fn data_paths(session: &mut Session) -> Result<Vec<DataPath>, MariadbError
         folder("binary log", beside(binary_log)),
         folder("relay log", beside(relay_log)),
     ];
-    Ok(all.into_iter().flatten().collect())
+    let found: Vec<DataPath> = all.into_iter().flatten().collect();
+    crate::server::exist(found).await.map_err(|(path, source)| MariadbError::Elsewhere {
+        server,
+        path,
+        source,
+    })
 }
 
 impl Held {

@@ -37,7 +37,7 @@ impl Session {
             options.ip_or_hostname(&settings.host).tcp_port(settings.port).tcp_keepalive(Some(KEEPALIVE))
         };
         if let Some(source) = &settings.password {
-            options = options.pass(Some(source.read()?.expose()));
+            options = options.pass(Some(source.read_aside().await?.expose()));
         }
         if let Some(authorities) = settings.tls_ca.clone().filter(|_| !is_socket) {
             let tls = SslOpts::default().with_root_certs(vec![authorities.into()]);

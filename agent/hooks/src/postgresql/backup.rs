@@ -5,7 +5,7 @@
 //! (<https://www.postgresql.org/docs/current/continuous-archiving.html>).
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -55,9 +55,16 @@ pub(super) async fn stop(session: &mut Session, facts: &Facts) -> Result<Label, 
 
 impl Label {
     /// Keeps the files that a restore puts into the data directory, byte for byte; returns where they are.
-    pub(super) fn keep(&self, step: &StepContext) -> Result<PathBuf, PostgresError> {
+    pub(super) async fn keep(self, step: &StepContext) -> Result<PathBuf, PostgresError> {
         let stop = self.stopped_at.replace('/', "-");
         let directory = step.records_dir.join(format!("{}-{}-{stop}", step.hook, step.execution_id));
+        let path = directory.clone();
+        // Others still hold their locks: the agent must not wait for this disk.
+        let kept = tokio::task::spawn_blocking(move || self.keep_in(directory)).await;
+        kept.unwrap_or_else(|lost| Err(PostgresError::Keep { path, source: io::Error::other(lost) }))
+    }
+
+    fn keep_in(&self, directory: PathBuf) -> Result<PathBuf, PostgresError> {
         let failed = |source| PostgresError::Keep { path: directory.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
         keep(&directory.join("backup_label"), &self.backup_label)?;

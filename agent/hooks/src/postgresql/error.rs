@@ -44,6 +44,16 @@ pub enum PostgresError {
         /// Its `server_version_num`.
         version: i32,
     },
+    /// The data directory that it names is not its own here.
+    #[error("PostgreSQL at {server} keeps its data elsewhere: {path} is not its control file")]
+    Elsewhere {
+        /// The server.
+        server: String,
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be read; absent when it is that of another server.
+        source: Option<io::Error>,
+    },
     /// It does not wait for its disk, so no snapshot of it is worth anything.
     #[error("PostgreSQL at {server} runs with fsync = off: what it calls committed may be nowhere")]
     FsyncOff {
@@ -107,6 +117,9 @@ impl PostgresError {
                 "GRANT pg_monitor TO the role; docs/hooks/postgresql.md has all that it needs".to_owned(),
             ),
             Self::NotPermitted { grant, .. } => Some(grant.clone()),
+            Self::Elsewhere { .. } => Some(
+                "run the agent where the server runs: on its host, and not beside its container".to_owned(),
+            ),
             Self::FsyncOff { .. } => Some("ALTER SYSTEM SET fsync = on, then reload".to_owned()),
             Self::MinimalWal { .. } => {
                 Some("use `mode = \"flush\"`, or ALTER SYSTEM SET wal_level = replica and restart".to_owned())

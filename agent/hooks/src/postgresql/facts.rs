@@ -1,6 +1,8 @@
 //! What a server says of itself.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
 use super::error::PostgresError;
 use super::session::Session;
@@ -52,6 +54,20 @@ impl Facts {
             is_superuser: row.get(8),
             may_replicate: row.get(9),
         })
+    }
+
+    /// Whether the data directory of that name is this server's: one in a container, or on another host, may have another.
+    pub(super) async fn check_place(&self, server: &str) -> Result<(), PostgresError> {
+        let path = self.data_directory.join("global/pg_control");
+        let file = path.clone();
+        let read = tokio::task::spawn_blocking(move || first_word(&file)).await;
+        let read = read.unwrap_or_else(|lost| Err(io::Error::other(lost)));
+        let elsewhere =
+            |source| PostgresError::Elsewhere { server: server.to_owned(), path: path.clone(), source };
+        match read.map_err(|source| elsewhere(Some(source)))? {
+            system if system.to_string() == self.system => Ok(()),
+            _ => Err(elsewhere(None)),
+        }
     }
 
     /// Where its data lies. Links are followed by whoever asks.
@@ -133,6 +149,13 @@ impl Facts {
             _ => None,
         }
     }
+}
+
+/// The control file begins with the system identifier, in the host's byte order (src/include/catalog/pg_control.h).
+fn first_word(path: &Path) -> io::Result<u64> {
+    let mut word = [0; 8];
+    File::open(path)?.read_exact(&mut word)?;
+    Ok(u64::from_ne_bytes(word))
 }
 
 fn permitted(

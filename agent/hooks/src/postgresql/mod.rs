@@ -63,6 +63,7 @@ impl PostgresHook {
             Vec::new()
         } else {
             facts.check(&mut session, &self.settings).await?;
+            facts.check_place(&session.server).await?;
             facts.data_paths(&mut session).await?
         };
         session.end().await;
@@ -118,8 +119,8 @@ impl Held {
             }
             PostgresMode::Backup => {
                 let label = backup::stop(&mut self.session, &now).await?;
-                let kept = label.keep(step)?;
-                let stop = label.stopped_at;
+                let stop = label.stopped_at.clone();
+                let kept = label.keep(step).await?;
                 format!("backup mode lasted from {position} to {stop}; the label is in {}", kept.display())
             }
         };

@@ -39,7 +39,7 @@ impl Session {
         let encrypted = settings.tls_ca.is_some() && !settings.host.starts_with('/');
         config.ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable });
         if let Some(source) = &settings.password {
-            config.password(source.read()?.expose());
+            config.password(source.read_aside().await?.expose());
         }
         let tls = MakeRustlsConnect::new(client_config(settings.tls_ca.as_deref())?);
         let connect =

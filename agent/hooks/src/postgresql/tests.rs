@@ -270,3 +270,23 @@ async fn a_server_that_does_not_wait_for_its_disk_is_refused() {
     let error = inspected(settings(&server)).await.unwrap_err();
     assert!(error.to_string().contains("fsync = off"), "{error}");
 }
+
+#[tokio::test]
+async fn a_server_whose_data_lies_elsewhere_is_refused() {
+    if !require_root("a server of another user") {
+        return;
+    }
+    let server = server(&[]);
+    let mut session = Session::open(&settings(&server), LIMIT).await.unwrap();
+    let facts = Facts::ask(&mut session).await.unwrap();
+    facts.check_place("here").await.unwrap();
+    let control = server.data().join("global/pg_control");
+    let hidden = server.data().join("global/hidden");
+    fs::rename(&control, &hidden).unwrap();
+    fs::write(&control, [7; 8192]).unwrap();
+    let error = facts.check_place("there").await.unwrap_err();
+    assert!(error.to_string().contains("keeps its data elsewhere"), "{error}");
+    fs::remove_file(&control).unwrap();
+    facts.check_place("there").await.unwrap_err();
+    fs::rename(&hidden, &control).unwrap();
+}

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::uio::pwrite;
-use nix::unistd::read;
+use nix::unistd::{getpid, getppid, read};
 use tokio::process::Command;
 
 use super::group::Leader;
@@ -50,16 +50,17 @@ impl Mark {
     /// Lets a command write its mark before its program begins.
     #[allow(unsafe_code, reason = "there is no safe way to act between fork and exec")]
     pub(crate) fn on(&self, command: &mut Command) {
-        let file = Arc::clone(&self.file);
+        let (file, agent) = (Arc::clone(&self.file), getpid());
         // SAFETY: after fork(2) in a process with threads only async-signal-safe calls are allowed (signal-safety(7)).
-        // These are open, read, pwrite and close, on a buffer on the stack; nothing is allocated and no lock is taken.
+        // These are open, read, pwrite, close and getppid, on a buffer on the stack; nothing is allocated and no lock is taken.
         unsafe {
             command.pre_exec(move || {
                 let mut line = [0; LONGEST];
                 let own = open(c"/proc/self/stat", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
                 let length = read(&own, &mut line)?;
                 pwrite(&*file, &line[..length], 0)?;
-                Ok(())
+                // Whoever has looked for the mark before it was there has done so after the agent's death.
+                if getppid() == agent { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
             });
         }
     }

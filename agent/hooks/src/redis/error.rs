@@ -47,6 +47,16 @@ pub enum RedisError {
         /// The field of INFO or CONFIG.
         field: &'static str,
     },
+    /// The directory that it names is not on this host.
+    #[error("Redis at {server} keeps its data in {path}, which is not there on this host")]
+    Elsewhere {
+        /// The server.
+        server: String,
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// It is reading its data.
     #[error("Redis at {server} is still loading its data")]
     Loading {
@@ -86,6 +96,9 @@ impl RedisError {
             Self::Refused { source, .. } if source.code() == Some("NOPERM") => Some(
                 "ACL SETUSER quiesced +info +config|get +client|pause +client|unpause +bgsave +ping, then ACL SAVE"
                     .to_owned(),
+            ),
+            Self::Elsewhere { .. } => Some(
+                "run the agent where the server runs: on its host, and not beside its container".to_owned(),
             ),
             Self::Loading { .. } => Some("wait until `redis-cli INFO persistence` says loading:0".to_owned()),
             Self::NotWritten { .. } => Some("look at its log, and at `redis-cli INFO persistence`".to_owned()),

@@ -86,7 +86,10 @@ impl RedisHook {
         // Whether it may: a pause of no length. It never shortens one that is in force (networking.c, `pauseActions`).
         pause(&mut session, Duration::ZERO).await?;
         let directory = PathBuf::from(session.parameter("dir").await?);
-        Ok(Inspection { data_paths: vec![DataPath { what: "data directory".to_owned(), path: directory }] })
+        let data_paths = vec![DataPath { what: "data directory".to_owned(), path: directory }];
+        let server = session.server;
+        let elsewhere = |(path, source)| RedisError::Elsewhere { server, path, source };
+        Ok(Inspection { data_paths: crate::server::exist(data_paths).await.map_err(elsewhere)? })
     }
 
     fn session(&mut self) -> Result<&mut Session, RedisError> {

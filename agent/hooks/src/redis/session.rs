@@ -12,6 +12,7 @@ use redis::{
 
 use super::error::RedisError;
 use super::settings::RedisSettings;
+use crate::server::Secret;
 
 /// A connection.
 pub(super) struct Session {
@@ -25,7 +26,11 @@ impl Session {
         let is_socket = settings.host.starts_with('/');
         let server =
             if is_socket { settings.host.clone() } else { format!("{}:{}", settings.host, settings.port) };
-        let client = client(settings, &server, is_socket)?;
+        let secret = match &settings.password {
+            Some(source) => Some(source.read_aside().await?),
+            None => None,
+        };
+        let client = client(settings, secret.as_ref(), &server, is_socket)?;
         let connect = |source| RedisError::Connect { server: server.clone(), source };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(limit))
@@ -61,7 +66,12 @@ impl Session {
     }
 }
 
-fn client(settings: &RedisSettings, server: &str, is_socket: bool) -> Result<Client, RedisError> {
+fn client(
+    settings: &RedisSettings,
+    secret: Option<&Secret>,
+    server: &str,
+    is_socket: bool,
+) -> Result<Client, RedisError> {
     let (host, port) = (settings.host.clone(), settings.port);
     let address = match (&settings.tls_ca, is_socket) {
         (_, true) => ConnectionAddr::Unix(host.into()),
@@ -72,8 +82,8 @@ fn client(settings: &RedisSettings, server: &str, is_socket: bool) -> Result<Cli
     if let Some(user) = &settings.user {
         login = login.set_username(user);
     }
-    if let Some(source) = &settings.password {
-        login = login.set_password(source.read()?.expose());
+    if let Some(secret) = secret {
+        login = login.set_password(secret.expose());
     }
     let connect = |source| RedisError::Connect { server: server.to_owned(), source };
     let info = address.into_connection_info().map_err(connect)?.set_redis_settings(login);

@@ -3,12 +3,30 @@
 mod secret;
 mod tls;
 
+use std::io;
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::hook::DataPath;
+pub(crate) use secret::Secret;
 pub use secret::{PasswordSource, SecretError};
 pub use tls::TlsError;
 pub(crate) use tls::client_config;
+
+/// Whether the places that a server names are there: those of a server in a container may not be.
+pub(crate) async fn exist(paths: Vec<DataPath>) -> Result<Vec<DataPath>, (PathBuf, io::Error)> {
+    let look = move || {
+        for data in &paths {
+            std::fs::metadata(&data.path).map_err(|source| (data.path.clone(), source))?;
+        }
+        Ok(paths)
+    };
+    tokio::task::spawn_blocking(look)
+        .await
+        .unwrap_or_else(|lost| Err((PathBuf::new(), io::Error::other(lost))))
+}
 
 /// On which servers a hook holds; on others it has nothing to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

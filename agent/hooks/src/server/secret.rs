@@ -85,7 +85,16 @@ impl SecretError {
 }
 
 impl PasswordSource {
-    pub(crate) fn read(&self) -> Result<Secret, SecretError> {
+    /// Reads it on a thread where it may block.
+    pub(crate) async fn read_aside(&self) -> Result<Secret, SecretError> {
+        let source = self.clone();
+        let read = tokio::task::spawn_blocking(move || source.read()).await;
+        read.unwrap_or_else(|lost| {
+            Err(SecretError::Read { path: PathBuf::new(), source: io::Error::other(lost) })
+        })
+    }
+
+    fn read(&self) -> Result<Secret, SecretError> {
         match self {
             Self::File(path) => Secret::read(path),
             Self::Credential(name) => {
