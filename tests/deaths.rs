@@ -367,3 +367,13 @@ fn kill(pid: i32, signal: Signal) {
     // SIGSTOP takes effect a moment later.
     std::thread::sleep(Duration::from_millis(50));
 }
+
+#[test]
+fn a_command_does_not_wait_for_ever_for_an_agent_that_is_stopped() {
+    let agent = start(AgentOptions::configured(""));
+    agent.signal(Signal::SIGSTOP);
+    let status = agent.cli(["status"]).unwrap();
+    agent.signal(Signal::SIGCONT);
+    expect(1, &status);
+    assert!(status.stderr.contains("has not answered within 10 s"), "{}", status.stderr);
+}

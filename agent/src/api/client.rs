@@ -1,6 +1,7 @@
 //! The commands' side of the control socket.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -9,6 +10,12 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+
+/// Looking takes the agent no time.
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
+
+/// The longest that a script may take by the SSM document is 120 s; before that there is a code to exit with.
+const ACT_LIMIT: Duration = Duration::from_secs(110);
 
 /// Why the daemon could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +37,14 @@ pub enum ClientError {
         /// What went wrong on the connection.
         #[source]
         source: hyper::Error,
+    },
+    /// It lives, for all that is known, and does not answer.
+    #[error("the agent at {socket} has not answered within {} s", after.as_secs())]
+    Late {
+        /// The control socket.
+        socket: PathBuf,
+        /// How long it was waited for.
+        after: Duration,
     },
     /// The answer is none that this version knows.
     #[error("the agent at {socket} gave an answer that this version does not understand")]
@@ -64,6 +79,9 @@ impl ClientError {
                 "run the command as root"
             }
             Self::Connect { .. } => "start it with `systemctl start quiesced`",
+            Self::Late { .. } => {
+                "is it stopped? `systemctl status quiesced`; its guardian thaws when the lease ends"
+            }
             Self::Exchange { .. } => "look at `journalctl -u quiesced` for what became of it",
             Self::Answer { .. } | Self::Request { .. } => {
                 "install the same version of the command and the agent, then `systemctl restart quiesced`"
@@ -77,7 +95,7 @@ impl ClientError {
 /// # Errors
 /// When the daemon cannot be reached or does not answer in a form that is known.
 pub async fn get<A: DeserializeOwned>(socket: &Path, path: &str) -> Result<A, ClientError> {
-    exchange(socket, Method::GET, path, Bytes::new()).await
+    within(socket, LOOK_LIMIT, exchange(socket, Method::GET, path, Bytes::new())).await
 }
 
 /// Asks the daemon to do something.
@@ -91,7 +109,16 @@ pub async fn post<B: Serialize, A: DeserializeOwned>(
 ) -> Result<A, ClientError> {
     let unreadable = |source| ClientError::Answer { socket: socket.to_owned(), source };
     let body = serde_json::to_vec(body).map_err(unreadable)?;
-    exchange(socket, Method::POST, path, body.into()).await
+    within(socket, ACT_LIMIT, exchange(socket, Method::POST, path, body.into())).await
+}
+
+async fn within<A>(
+    socket: &Path,
+    limit: Duration,
+    exchange: impl Future<Output = Result<A, ClientError>>,
+) -> Result<A, ClientError> {
+    let late = |_| ClientError::Late { socket: socket.to_owned(), after: limit };
+    tokio::time::timeout(limit, exchange).await.map_err(late)?
 }
 
 async fn exchange<A: DeserializeOwned>(
