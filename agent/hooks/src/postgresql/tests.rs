@@ -290,3 +290,25 @@ async fn a_server_whose_data_lies_elsewhere_is_refused() {
     facts.check_place("there").await.unwrap_err();
     fs::rename(&hidden, &control).unwrap();
 }
+
+#[tokio::test]
+async fn a_standby_is_held_as_a_primary_is_and_its_promotion_in_the_window_is_noticed() {
+    if !require_root("a server of another user") {
+        return;
+    }
+    let primary = server(&[]);
+    let records = tempfile::tempdir().unwrap();
+    let step = StepContext { records_dir: records.path().to_owned(), ..step(LIMIT) };
+    for mode in [PostgresMode::Flush, PostgresMode::Backup] {
+        let standby = primary.standby().unwrap_or_else(|error| panic!("{error}"));
+        let replica = PostgresSettings { mode, when: When::ReplicaOnly, ..settings(&standby) };
+        let mut hook = quiesced(replica.clone()).await;
+        assert!(matches!(hook.verify(&step).await.unwrap(), Proof::Proved { .. }), "{mode:?}");
+        hook.resume(&step).await.unwrap();
+        let mut hook = quiesced(replica).await;
+        standby.sql("SELECT pg_promote()").unwrap();
+        let error = hook.verify(&step).await.unwrap_err();
+        assert!(error.to_string().contains("it was promoted"), "{error}");
+        hook.resume(&step).await.unwrap();
+    }
+}

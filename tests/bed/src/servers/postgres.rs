@@ -74,6 +74,24 @@ impl Postgres {
         Self::on(directory, data)
     }
 
+    /// Makes a server that copies this one, and starts it.
+    ///
+    /// # Errors
+    /// When the copy cannot be made.
+    pub fn standby(&self) -> Result<Self, ServerError> {
+        let directory = tempfile::tempdir().map_err(|source| io_error("a directory", source))?;
+        give_away(directory.path())?;
+        let data = directory.path().join("data");
+        let options = ["-U", USER, "--checkpoint=fast", "--write-recovery-conf", "-h"];
+        as_user(&program("pg_basebackup")?)
+            .args(options)
+            .arg(self.directory.path())
+            .arg("-D")
+            .arg(&data)
+            .run()?;
+        Self::on(directory, data)
+    }
+
     /// Starts a server on data that is there, for example that of a restored snapshot.
     ///
     /// # Errors
