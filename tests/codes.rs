@@ -190,7 +190,7 @@ fn nothing_disturbs_a_session_that_is_not_held_yet() {
     expect(204, &agent.pre_script(&id(1)).unwrap());
     expect(204, &agent.pre_script(&id(2)).unwrap());
     expect(205, &agent.post_script(&id(2)).unwrap());
-    expect(0, &agent.cli(["dry-run"]).unwrap());
+    expect(206, &agent.cli(["dry-run"]).unwrap());
     assert_eq!(status(&agent)["session"]["phase"], "quiescing", "all of that came in time");
     expect(0, &pre.wait().unwrap());
     expect(0, &agent.post_script(&id(1)).unwrap());
@@ -225,7 +225,7 @@ fn a_dry_run_touches_nothing_and_says_what_it_found() {
     let agent = start(host.options(&hook.table("queue", "exit 0", "")));
     expect(0, &agent.cli(["dry-run"]).unwrap());
     expect(0, &agent.pre_script(&id(1)).unwrap());
-    expect(0, &agent.cli(["dry-run", "--execution-id", &id(1)]).unwrap());
+    expect(206, &agent.cli(["dry-run", "--execution-id", &id(1)]).unwrap());
     expect(0, &agent.post_script(&id(1)).unwrap());
     assert_eq!(hook.resumed(), 1, "only the session has resumed");
     std::fs::remove_file(hook.directory().join("queue-quiesce")).unwrap();

@@ -61,13 +61,20 @@ fn check_names_what_a_dead_agent_may_still_hold() {
     let data = bed.host_volume("data", Fs::Ext4, 64 * MIB).unwrap().mount_point;
     let mut agent = start(AgentOptions::configured(&freezing(&[&data])));
     expect(0, &agent.pre_script(&id(1)).unwrap());
-    expect(0, &agent.cli(["check"]).unwrap());
+    let held = agent.cli(["check"]).unwrap();
+    expect(1, &held);
+    assert_eq!(
+        held.stdout.matches("error: ").count(),
+        1,
+        "an open session, and no foreign freeze:\n{}",
+        held.stdout
+    );
     agent.kill();
     common::wait_until_thawed(&[&data]);
     let checked = agent.cli(["check"]).unwrap();
     expect(1, &checked);
     assert!(
-        checked.stdout.contains("of an agent that has died may still hold 1 thing(s)"),
+        checked.stdout.contains("of an agent that has died, may still hold 1 thing(s)"),
         "{}",
         checked.stdout
     );

@@ -4,6 +4,7 @@ mod config;
 mod group;
 mod release;
 mod render;
+mod running;
 mod session;
 mod status;
 mod tree;
@@ -53,6 +54,7 @@ enum Command {
     /// Check the configuration and whether a session could run.
     Check(CheckArgs),
     /// The emergency exit: release everything, with or without the daemon.
+    #[command(override_usage = "quiesced thaw --all")]
     Thaw(ThawArgs),
     /// Release what the journal of a dead agent lists; systemd runs this when the agent has ended.
     Recover,
@@ -142,7 +144,7 @@ pub fn main() -> ExitCode {
     runtime.shutdown_background();
     result.unwrap_or_else(|error| {
         if cli.json {
-            say(&format!("{}\n", serde_json::json!({ "code": error.code, "problems": error.problems })));
+            say(&format!("{}\n", error.to_json()));
         }
         say_aside(&error.to_string());
         ExitCode::from(error.code)

@@ -2,19 +2,28 @@
 
 use std::process::ExitCode;
 
-use super::{print_json, render, say};
+use super::{print_json, render, running, say};
 use crate::api::client;
 use crate::api::wire::StatusReply;
 use crate::error::CliError;
 use crate::paths::Paths;
+use crate::preflight::leftovers;
 
 pub(super) async fn status(paths: &Paths, json: bool) -> Result<ExitCode, CliError> {
-    let status: StatusReply =
-        client::get(&paths.socket(), "/v1/status").await.map_err(|error| CliError::client(&error))?;
+    let status: StatusReply = match client::get(&paths.socket(), "/v1/status").await {
+        Ok(status) => status,
+        Err(error) => {
+            let mut failed = CliError::client(&error);
+            // What a dead agent may have left held is more urgent than that it is dead.
+            let left = leftovers::look(&paths.runtime_dir);
+            failed.problems.splice(0..0, left.into_iter().map(|finding| finding.problem));
+            return Err(failed);
+        }
+    };
     if json {
         print_json(&status)?;
     } else {
-        say(&render::status(&status));
+        say(&render::status(&status, &running::config(&status.config)));
     }
     Ok(ExitCode::SUCCESS)
 }

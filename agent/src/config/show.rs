@@ -56,7 +56,10 @@ impl Page<'_> {
         let Some(origins) = self.origins else { return String::new() };
         match origins.get(path) {
             // A file name may hold a line feed, which would end the comment.
-            Some(origin) => format!("# {}", origin.to_string().escape_debug()),
+            Some(origin) => {
+                let overridden = origins.overridden(path).map(|other| format!(", instead of {other}"));
+                format!("# {}", format!("{origin}{}", overridden.collect::<String>()).escape_debug())
+            }
             None => "# default".to_owned(),
         }
     }

@@ -15,14 +15,34 @@ const BASELINE: u64 = 125 * 1024 * 1024;
 
 pub(super) fn look(settings: &Settings, group: &GroupSettings, root: &Path) -> Vec<Finding> {
     let budget = settings.agent.pre_script_budget;
-    let mut findings: Vec<Finding> = settings
-        .hooks_of(group)
-        .filter_map(|(name, hook)| too_long(name, hook.common().timeout, budget))
-        .collect();
+    let hooks = settings.hooks_of(group);
+    let mut findings: Vec<Finding> =
+        hooks.filter_map(|(name, hook)| too_long(name, hook.common().timeout, budget)).collect();
+    findings.extend(above_default(budget));
     // A host without the file is made up; the kernel always has it.
     let meminfo = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
     findings.extend(too_dirty(unwritten(&meminfo), budget));
     findings
+}
+
+/// The script timeout of a lifecycle policy when nobody has set one
+/// (<https://docs.aws.amazon.com/ebs/latest/userguide/automate-app-consistent-backups.html>).
+const DEFAULT_SCRIPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For SSM to start the command and to fetch its answer.
+const MARGIN: Duration = Duration::from_secs(1);
+
+fn above_default(budget: Duration) -> Option<Finding> {
+    let message = || {
+        format!(
+            "pre-script may take {}, and a policy whose script timeout is the default ends it after {}",
+            humantime::format_duration(budget),
+            humantime::format_duration(DEFAULT_SCRIPT_TIMEOUT)
+        )
+    };
+    let hint = "set the policy's script timeout at least 1 s above `pre_script_budget`, or lower that to 9s";
+    (budget + MARGIN > DEFAULT_SCRIPT_TIMEOUT)
+        .then(|| Finding::warning(Problem::new(message()).with_hint(Some(hint))))
 }
 
 fn too_long(hook: &str, timeout: Duration, budget: Duration) -> Option<Finding> {
@@ -77,6 +97,12 @@ mod tests {
         assert_eq!(too_dirty(8 * BASELINE, budget), None);
         let found = too_dirty(9 * BASELINE, budget).unwrap();
         assert!(found.problem.message.starts_with("1125 MiB "), "{found:?}");
+    }
+
+    #[test]
+    fn a_budget_beyond_the_default_of_a_policy_is_told() {
+        assert_eq!(above_default(Duration::from_secs(9)), None);
+        assert!(above_default(Duration::from_millis(9_001)).is_some());
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! ([`writes`]).
 
 mod budget;
+mod extent;
 mod fanotify;
 mod health;
-mod leftovers;
+pub mod leftovers;
 pub mod writes;
 
 use std::path::{Path, PathBuf};
@@ -71,6 +72,7 @@ pub async fn check(surveyor: &Arc<Surveyor>, group_name: &str, program: &Path) -
         Err(problems) => {
             let mut findings: Vec<Finding> = problems.into_iter().map(Finding::error).collect();
             findings.extend(leftovers::look(&surveyor.paths.runtime_dir));
+            findings.extend(leftovers::place(&surveyor.paths.runtime_dir));
             Checked { plan: None, findings }
         }
     }
@@ -95,15 +97,24 @@ pub async fn run(surveyor: &Arc<Surveyor>, group: &GroupSettings, plan: &Plan, p
     if !group.expect_volumes.is_empty() {
         findings.extend(plan.uncovered(&group.expect_volumes).into_iter().map(Finding::error));
     }
+    // Threads and processes answer in no order; people compare.
+    findings.sort_by(|a, b| (a.severity, &a.problem.message).cmp(&(b.severity, &b.problem.message)));
     Found { frozen, findings }
 }
 
 fn look(surveyor: &Surveyor, group: &GroupSettings, plan: &Plan) -> Vec<Finding> {
     let root = surveyor.paths.host_root();
     let mut findings = leftovers::look(&surveyor.paths.runtime_dir);
+    findings.extend(leftovers::place(&surveyor.paths.runtime_dir));
+    findings.extend(extent::look(group, plan, root));
     findings.extend(health::look(plan, root));
     findings.extend(budget::look(&surveyor.settings, group, root));
     findings.extend(fanotify::look(root));
+    if surveyor.paths.simulate.is_none() && !nix::unistd::geteuid().is_root() {
+        let problem =
+            Problem::new("without root, other processes and the right to freeze cannot be looked at");
+        findings.push(Finding::warning(problem.with_hint(Some("run the command as root"))));
+    }
     findings
 }
 

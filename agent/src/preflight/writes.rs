@@ -100,7 +100,9 @@ pub async fn obstacles(program: &Path, mount_points: Vec<PathBuf>) -> (Vec<Probl
         });
     }
     let (mut frozen, mut others) = (Vec::new(), Vec::new());
-    for (mount_point, writes) in asks.join_all().await {
+    let mut answers = asks.join_all().await;
+    answers.sort_by(|(a, _), (b, _)| a.cmp(b));
+    for (mount_point, writes) in answers {
         let point = mount_point.display();
         match writes {
             Ok(Writes::Taken) => {}

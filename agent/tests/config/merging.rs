@@ -162,6 +162,18 @@ fn what_is_shown_is_a_configuration_that_says_the_same() {
 }
 
 #[test]
+fn what_a_later_file_overrides_is_shown_with_its_place() {
+    let host = Host::with(lease(20));
+    host.write("etc/b.toml", lease(25));
+    let shown = show(&host.load().unwrap(), true);
+    let place = |name: &str| host.path(name).display().to_string();
+    let expected =
+        format!("lease = \"25s\"  # {}:2, instead of {}:2\n", place("etc/b.toml"), place("etc/a.toml"));
+    let aligned = shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n");
+    assert!(aligned.collect::<String>().contains(&expected.replace("  #", " #")), "{shown}");
+}
+
+#[test]
 fn the_json_form_names_origins_only_for_what_was_written() {
     let host = Host::with(lease(20));
     let json = show_json(&host.load().unwrap());
