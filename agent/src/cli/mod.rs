@@ -2,6 +2,7 @@
 
 mod config;
 mod group;
+mod init;
 mod release;
 mod render;
 mod running;
@@ -49,6 +50,8 @@ enum Command {
     DryRun(SessionArgs),
     /// Show what the agent is doing, and the last session.
     Status,
+    /// Write a first configuration from the databases that are found on this host.
+    Init(InitArgs),
     /// Show what a session would hold, and what lies outside.
     Plan(PlanArgs),
     /// Check the configuration and whether a session could run.
@@ -98,6 +101,13 @@ fn volume_id(text: &str) -> Result<String, String> {
     } else {
         Err("an id has the form vol-0123456789abcdef0".to_owned())
     }
+}
+
+#[derive(Debug, Args)]
+struct InitArgs {
+    /// Print the files, and write none.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -159,6 +169,7 @@ async fn run(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::PostScript(args) => session::post(paths, args, *json).await,
         Command::DryRun(args) => session::dry_run(paths, args, *json).await,
         Command::Status => status::status(paths, *json).await,
+        Command::Init(args) => init::init(paths, args.dry_run, *json).await,
         Command::Plan(args) => group::plan(paths, args, *json).await,
         Command::Check(args) if args.config_only => group::check_config(paths, *json),
         Command::Check(args) => group::check(paths, &args.group.group, *json).await,

@@ -38,7 +38,7 @@ pub use settings::{
     AgentSettings, DEFAULT_GROUP, FilesystemSelection, GroupSettings, HookSelection, LogLevel, LogSettings,
     OnConflict, Settings,
 };
-pub use show::{show, show_json};
+pub use show::{inline, show, show_json};
 pub use stamp::Stamp;
 pub use texts::nearest;
 

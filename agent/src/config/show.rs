@@ -75,7 +75,8 @@ impl Page<'_> {
     }
 }
 
-fn inline(value: &Value) -> String {
+/// A value as TOML writes it on one line.
+pub fn inline(value: &Value) -> String {
     match value {
         Value::String(text) => toml::Value::from(text.as_str()).to_string(),
         Value::Array(values) => format!("[{}]", values.iter().map(inline).collect::<Vec<_>>().join(", ")),

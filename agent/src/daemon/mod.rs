@@ -32,7 +32,7 @@ use quiesced_freezer::journal::Journal;
 use quiesced_freezer::lock::RuntimeLock;
 
 use crate::api::server;
-use crate::config::{self, ConfigErrors};
+use crate::config::{self, ConfigErrors, Sources};
 use crate::error::CliError;
 use crate::logging;
 use crate::paths::Paths;
@@ -55,8 +55,15 @@ impl Surveyor {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(paths: &Paths) -> Result<Self, ConfigErrors> {
-        let loaded = config::load(&paths.config_sources())?;
-        let config::Loaded { settings, origins, files, stamp } = loaded;
+        Self::load_from(paths, &paths.config_sources())
+    }
+
+    /// Reads a configuration that lies elsewhere.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load_from(paths: &Paths, sources: &Sources) -> Result<Self, ConfigErrors> {
+        let config::Loaded { settings, origins, files, stamp } = config::load(sources)?;
         Ok(Self { settings, paths: paths.clone(), config_files: files, origins, stamp })
     }
 }

@@ -114,6 +114,11 @@ impl Host {
         &self.mounts
     }
 
+    /// Whether no rule forbids to freeze the filesystem of a mount.
+    pub fn may_freeze(&self, mount: &Mount) -> bool {
+        self.rules.denial(&self.mounts, mount).is_none()
+    }
+
     /// Resolves a group: `hooks` are its hooks, with the names they come after and where their data lies.
     ///
     /// # Errors
