@@ -13,6 +13,7 @@ use super::{PlanArgs, print_json, render, running, say, say_aside, tree};
 use crate::daemon::OWN_BINARY;
 use crate::daemon::survey::Surveyor;
 use crate::error::CliError;
+use crate::facts::Facts;
 use crate::paths::Paths;
 use crate::preflight::{self, Checked};
 
@@ -57,11 +58,11 @@ pub(super) async fn check(paths: &Paths, group: &str, json: bool) -> Result<Exit
     let is_ready = checked.of(Severity::Error).is_empty();
     if json {
         let Checked { plan, findings } = &checked;
-        print_json(
-            &serde_json::json!({ "group": group, "ready": is_ready, "findings": findings, "plan": plan }),
-        )?;
+        print_json(&serde_json::json!({
+            "group": group, "ready": is_ready, "findings": findings, "plan": plan, "host": Facts::gather()
+        }))?;
     } else {
-        say(&render::checked(group, &checked));
+        say(&format!("{}{}\n", render::checked(group, &checked), Facts::gather()));
     }
     Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -24,8 +24,8 @@ pub(super) async fn post(paths: &Paths, args: &SessionArgs, json: bool) -> Resul
     let path = format!("/v1/sessions/{}/release", args.execution_id);
     match client::post(&paths.socket(), &path, &serde_json::Value::Null).await {
         Ok(reply) => finish(&reply, json),
-        // An agent that went away in the middle is as gone as one that was never there.
-        Err(error) => match without_daemon(paths, &args.execution_id) {
+        // An agent that went away in the middle is as gone as one that was never there. One that is only late is not.
+        Err(error) => match error.is_gone().then(|| without_daemon(paths, &args.execution_id)).flatten() {
             Some(reply) => finish(&reply, json),
             None => Err(failed(&error, Code::PostScriptFailed)),
         },

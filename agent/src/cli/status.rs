@@ -2,12 +2,24 @@
 
 use std::process::ExitCode;
 
+use quiesced_core::finding::Finding;
+
 use super::{print_json, render, running, say};
 use crate::api::client;
 use crate::api::wire::StatusReply;
 use crate::error::CliError;
+use crate::facts::Facts;
 use crate::paths::Paths;
 use crate::preflight::leftovers;
+
+/// What machines read.
+#[derive(serde::Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    status: &'a StatusReply,
+    warnings: &'a [Finding],
+    host: Facts,
+}
 
 pub(super) async fn status(paths: &Paths, json: bool) -> Result<ExitCode, CliError> {
     let status: StatusReply = match client::get(&paths.socket(), "/v1/status").await {
@@ -20,10 +32,11 @@ pub(super) async fn status(paths: &Paths, json: bool) -> Result<ExitCode, CliErr
             return Err(failed);
         }
     };
+    let warnings = running::config(&status.config);
     if json {
-        print_json(&status)?;
+        print_json(&Told { status: &status, warnings: &warnings, host: Facts::gather() })?;
     } else {
-        say(&render::status(&status, &running::config(&status.config)));
+        say(&format!("{}{}\n", render::status(&status, &warnings), Facts::gather()));
     }
     Ok(ExitCode::SUCCESS)
 }

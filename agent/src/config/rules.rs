@@ -18,6 +18,9 @@ use super::texts::Texts;
 
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST_LEASE: Duration = Duration::from_secs(600);
+/// The longest script timeout of a lifecycle policy is 120 s, and the SSM document's own; an answer must be on its way
+/// before.
+const LONGEST_BUDGET: Duration = Duration::from_secs(100);
 const LONGEST_NAME: usize = 64;
 
 /// Tries every rule.
@@ -61,11 +64,10 @@ impl Rules<'_> {
         if !(SHORTEST..=LONGEST_LEASE).contains(&lease) {
             self.add(lease_at, format!("the lease is {}; it must last from 1s to 10m", shown(lease)));
         }
-        if budget < SHORTEST {
-            self.add(
-                budget_at,
-                format!("the budget of pre-script is {}; at least 1s is needed", shown(budget)),
-            );
+        if !(SHORTEST..=LONGEST_BUDGET).contains(&budget) {
+            let message =
+                format!("the budget of pre-script is {}; it must be from 1s to 100s", shown(budget));
+            self.add(budget_at, message);
         }
         if lease <= budget {
             let message = format!(

@@ -78,6 +78,8 @@ pub struct Driver {
     lingering: Option<Window>,
     /// Requests for which the residue has been tried once more already.
     retried: HashSet<RequestId>,
+    /// It is being tried. A second recovery beside it would end the commands of the first.
+    retrying: Option<JoinHandle<()>>,
     /// The last report on its way to the disk.
     saving: Option<JoinHandle<()>>,
     /// The configuration is to be read again when the session has ended.
@@ -114,6 +116,7 @@ impl Driver {
             window: None,
             lingering: None,
             retried: HashSet::new(),
+            retrying: None,
             saving: None,
             reload_pending: false,
             refused: Vec::new(),
@@ -183,11 +186,16 @@ impl Driver {
 
     /// Tries once more to release what an earlier session left, then lets the machine answer. What the journal does not
     /// owe any more has been released by somebody else meanwhile.
-    fn retry_residue(&self, request: RequestId) {
+    fn retry_residue(&mut self, request: RequestId) {
+        let before = self.retrying.take();
         let (sender, paths) = (self.parts.sender.clone(), self.parts.surveyor.borrow().paths.clone());
         let residue = self.machine.status().residue.into_iter().filter(|left| !self.ends_with_runner(left));
         let residue: Vec<Residue> = residue.collect();
-        tokio::spawn(async move {
+        let retry = async move {
+            if let Some(before) = before {
+                // How it went stands in the journal.
+                drop(before.await);
+            }
             match recovery::recover(&paths, RETRY_PATIENCE).await {
                 Ok(recovered) => {
                     for left in residue.into_iter().filter(|left| recovered.released(left.kind, &left.name)) {
@@ -198,7 +206,8 @@ impl Driver {
             }
             // A driver that has ended answers nobody.
             drop(sender.send(Event::ReleaseAll { request }));
-        });
+        };
+        self.retrying = Some(tokio::spawn(retry));
     }
 
     /// Whether what is left is known to the agent alone, and not to the journal.

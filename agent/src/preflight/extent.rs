@@ -7,13 +7,9 @@ use quiesced_core::plan::{Plan, PlannedHook};
 use quiesced_core::problem::Problem;
 use quiesced_topology::{Mounts, boot_mounts};
 
-use crate::config::{FilesystemSelection, GroupSettings};
-
-pub(super) fn look(group: &GroupSettings, plan: &Plan, root: &Path) -> Vec<Finding> {
+pub(super) fn look(plan: &Plan, root: &Path) -> Vec<Finding> {
     let mut findings = not_mounted(plan, &missing(root));
-    if group.filesystems == FilesystemSelection::Auto {
-        findings.extend(plan.hooks.iter().filter_map(without_data));
-    }
+    findings.extend(plan.hooks.iter().filter_map(without_data));
     if plan.filesystems.is_empty() {
         let problem = Problem::new("no filesystem will be frozen, so a snapshot is crash-consistent at best");
         let hint = "see why with `quiesced plan`, or name mount points in `filesystems` of the group";
@@ -45,8 +41,9 @@ fn not_mounted(plan: &Plan, missing: &[PathBuf]) -> Vec<Finding> {
 }
 
 fn without_data(hook: &PlannedHook) -> Option<Finding> {
-    let message = || format!("hook {} names no data, so no filesystem is frozen for it", hook.name);
-    let hint = "name its files or directories in `data`, or mount points in `filesystems` of the group";
+    let message =
+        || format!("hook {} names no data, so a snapshot is filesystem-consistent at best", hook.name);
+    let hint = "name the files or directories that it stores in `data`";
     hook.data.is_empty().then(|| Finding::warning(Problem::new(message()).with_hint(Some(hint))))
 }
 

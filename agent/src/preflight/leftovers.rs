@@ -26,7 +26,7 @@ pub fn look(runtime_dir: &Path) -> Vec<Finding> {
 /// The filesystems that an open session of a living agent may have frozen: nobody else's freeze, and no place to write to.
 pub(super) fn held_by_an_open_session(runtime_dir: &Path) -> Vec<Superblock> {
     let Ok(Some((record, statuses))) = Journal::read(runtime_dir) else { return Vec::new() };
-    if !record.agent.is_at_work() {
+    if record.agent.is_dead() {
         return Vec::new();
     }
     let held = record.things.iter().zip(statuses).filter(|(_, status)| status.is_owed());
@@ -46,7 +46,7 @@ fn left(record: &Record, statuses: &[Status]) -> Option<Finding> {
     let owed = statuses.iter().filter(|status| status.is_owed()).count();
     let session = record.execution_id.session();
     let message = format!("{session}, of an agent that has died, may still hold {owed} thing(s)");
-    (owed > 0 && !record.agent.is_at_work())
+    (owed > 0 && record.agent.is_dead())
         .then(|| Finding::error(Problem::new(message).with_hint(Some("quiesced recover"))))
 }
 

@@ -106,7 +106,7 @@ fn look(surveyor: &Surveyor, group: &GroupSettings, plan: &Plan) -> Vec<Finding>
     let root = surveyor.paths.host_root();
     let mut findings = leftovers::look(&surveyor.paths.runtime_dir);
     findings.extend(leftovers::place(&surveyor.paths.runtime_dir));
-    findings.extend(extent::look(group, plan, root));
+    findings.extend(extent::look(plan, root));
     findings.extend(health::look(plan, root));
     findings.extend(budget::look(&surveyor.settings, group, root));
     findings.extend(fanotify::look(root));
