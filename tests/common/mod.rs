@@ -131,6 +131,11 @@ impl Simulated {
         Self { directory }
     }
 
+    /// The root of the made-up host.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// What a hook's `data` can name, and where that is mounted.
     pub fn files(&self) -> PathBuf {
         self.directory.path().canonicalize().unwrap().join("files")

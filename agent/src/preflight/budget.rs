@@ -18,31 +18,31 @@ pub(super) fn look(settings: &Settings, group: &GroupSettings, root: &Path) -> V
     let hooks = settings.hooks_of(group);
     let mut findings: Vec<Finding> =
         hooks.filter_map(|(name, hook)| too_long(name, hook.common().timeout, budget)).collect();
-    findings.extend(above_default(budget));
+    let slowest = settings.hooks_of(group).map(|(_, hook)| hook.common().timeout).max().unwrap_or_default();
+    findings.extend(cut_short("pre_script_budget", budget, settings.agent.script_timeout));
+    findings.extend(cut_short("timeout", slowest, settings.agent.script_timeout));
     // A host without the file is made up; the kernel always has it.
     let meminfo = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
     findings.extend(too_dirty(unwritten(&meminfo), budget));
     findings
 }
 
-/// The script timeout of a lifecycle policy when nobody has set one
-/// (<https://docs.aws.amazon.com/ebs/latest/userguide/automate-app-consistent-backups.html>).
-const DEFAULT_SCRIPT_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// For SSM to start the command and to fetch its answer.
 const MARGIN: Duration = Duration::from_secs(1);
 
-fn above_default(budget: Duration) -> Option<Finding> {
+/// What may take longer than the lifecycle manager waits for a script: pre-script by its budget, post-script by the time
+/// that a hook may take to resume.
+fn cut_short(key: &str, takes: Duration, script_timeout: Duration) -> Option<Finding> {
     let message = || {
         format!(
-            "pre-script may take {}, and a policy whose script timeout is the default ends it after {}",
-            humantime::format_duration(budget),
-            humantime::format_duration(DEFAULT_SCRIPT_TIMEOUT)
+            "`{key}` lets a script take {}, and the policy's script timeout of {} ends it before its answer is there",
+            humantime::format_duration(takes),
+            humantime::format_duration(script_timeout)
         )
     };
-    let hint = "set the policy's script timeout at least 1 s above `pre_script_budget`, or lower that to 9s";
-    (budget + MARGIN > DEFAULT_SCRIPT_TIMEOUT)
-        .then(|| Finding::warning(Problem::new(message()).with_hint(Some(hint))))
+    let hint =
+        "lower it, or raise the policy's script timeout and say so in `script_timeout` in the [agent] table";
+    (takes + MARGIN > script_timeout).then(|| Finding::warning(Problem::new(message()).with_hint(Some(hint))))
 }
 
 fn too_long(hook: &str, timeout: Duration, budget: Duration) -> Option<Finding> {
@@ -100,9 +100,10 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_beyond_the_default_of_a_policy_is_told() {
-        assert_eq!(above_default(Duration::from_secs(9)), None);
-        assert!(above_default(Duration::from_millis(9_001)).is_some());
+    fn what_the_policy_would_cut_short_is_told() {
+        let policy = Duration::from_secs(10);
+        assert_eq!(cut_short("timeout", Duration::from_secs(9), policy), None);
+        assert!(cut_short("timeout", Duration::from_millis(9_001), policy).is_some());
     }
 
     #[test]

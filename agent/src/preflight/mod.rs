@@ -8,9 +8,16 @@ mod budget;
 mod extent;
 mod fanotify;
 mod health;
+mod kernel;
 pub mod leftovers;
+mod rights;
+mod room;
+mod unit;
 pub mod writes;
 
+use std::ffi::OsString;
+use std::fs::DirEntry;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +74,7 @@ pub async fn check(surveyor: &Arc<Surveyor>, group_name: &str, program: &Path) -
         Ok((plan, group)) => {
             let Found { frozen, mut findings } = run(surveyor, group, &plan, program).await;
             findings.extend(frozen.into_iter().map(Finding::error));
+            findings.extend(unit::look(&surveyor.settings, group, surveyor.paths.host_root()).await);
             Checked { plan: Some(plan), findings }
         }
         Err(problems) => {
@@ -110,12 +118,34 @@ fn look(surveyor: &Surveyor, group: &GroupSettings, plan: &Plan) -> Vec<Finding>
     findings.extend(health::look(plan, root));
     findings.extend(budget::look(&surveyor.settings, group, root));
     findings.extend(fanotify::look(root));
+    findings.extend(kernel::look(plan, root));
+    if surveyor.paths.simulate.is_none() {
+        findings.extend(rights::look(&surveyor.paths.runtime_dir));
+        findings.extend(room::look(&surveyor.paths.state_dir));
+    }
     if surveyor.paths.simulate.is_none() && !nix::unistd::geteuid().is_root() {
         let problem =
             Problem::new("without root, other processes and the right to freeze cannot be looked at");
         findings.push(Finding::warning(problem.with_hint(Some("run the command as root"))));
     }
     findings
+}
+
+/// The descriptors of processes that lead to something of this name, each with the directory of its process in `/proc`. A
+/// process that ends meanwhile, or that only root may look at, is passed over.
+fn holders(root: &Path, target: &str) -> impl Iterator<Item = (PathBuf, OsString)> {
+    let is_process = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        name.as_bytes().iter().all(u8::is_ascii_digit)
+    };
+    let processes = std::fs::read_dir(root.join("proc")).into_iter().flatten().flatten();
+    processes.map(|entry| entry.path()).filter(is_process).flat_map(move |process| {
+        let open = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+        let leads =
+            |entry: &DirEntry| std::fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == target);
+        let held: Vec<_> = open.filter(leads).map(|entry| (process.clone(), entry.file_name())).collect();
+        held
+    })
 }
 
 /// Filesystems of a made-up host are not there to be written to, and those of an open session are frozen by ourselves.

@@ -130,6 +130,7 @@ fn every_key_is_shown_with_the_line_that_said_it() {
     lease = "20s"             # /lib/10.toml:2
     on_conflict = "reject"    # default
     pre_script_budget = "8s"  # default
+    script_timeout = "10s"    # default
 
     [group.default]
     expect_volumes = []       # default
