@@ -25,7 +25,7 @@ pub(super) fn look(root: &Path) -> Vec<Finding> {
 
 /// Whether a mark of `/proc/PID/fdinfo/FD` asks for permission (proc_pid_fdinfo(5)):
 /// `fanotify mnt_id:12 mflags:0 mask:10000 ignored_mask:0`.
-fn asks(fdinfo: &str) -> bool {
+pub fn asks(fdinfo: &str) -> bool {
     let marks = fdinfo.lines().filter(|line| line.starts_with("fanotify "));
     marks.flat_map(str::split_whitespace).any(|word| {
         let mask = word.strip_prefix("mask:").and_then(|mask| u64::from_str_radix(mask, 16).ok());

@@ -6,7 +6,7 @@
 
 mod budget;
 mod extent;
-mod fanotify;
+pub mod fanotify;
 mod health;
 mod kernel;
 pub mod leftovers;
