@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{expect, id, last, start};
 use quiesced_bed::agent::{Agent, AgentOptions};
-use quiesced_bed::servers::{Postgres, PostgresOptions};
+use quiesced_bed::servers::{Postgres, PostgresBuild, PostgresOptions};
 use quiesced_bed::tool::Tool;
 use quiesced_bed::{Bed, Fs, MIB, Volume, require_root, wait_until};
 
@@ -45,11 +45,12 @@ fn folder(volume: &Volume, name: &str) -> std::path::PathBuf {
 }
 
 impl Scene {
-    fn new(mode: &str) -> Self {
+    fn new(build: PostgresBuild, mode: &str) -> Self {
         let bed = Bed::new().unwrap();
         let data = bed.volume("data", Fs::Ext4, 512 * MIB).unwrap();
         let log = bed.volume("log", Fs::Xfs, 512 * MIB).unwrap();
         let options = PostgresOptions {
+            build,
             data: Some(folder(&data, "main")),
             wal: Some(folder(&log, "wal")),
             settings: vec!["max_wal_size = 64MB", "min_wal_size = 32MB"],
@@ -84,21 +85,30 @@ fn load(server: &Postgres, directory: &Path) -> Load {
 }
 
 /// A server on the two clones. Its link to the log leads to the living one, so it is made anew.
-fn restored(bed: &Bed, data: &Volume, log: &Volume) -> Postgres {
+fn restored(bed: &Bed, build: PostgresBuild, data: &Volume, log: &Volume) -> Postgres {
     let main = data.mount_point.join("main");
     std::fs::remove_file(main.join("pg_wal")).unwrap();
     std::os::unix::fs::symlink(log.mount_point.join("wal"), main.join("pg_wal")).unwrap();
     assert!(main.starts_with(bed.directory()));
-    Postgres::restored(&main).unwrap_or_else(|error| panic!("{error}"))
+    Postgres::restored(build, &main).unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]
 fn what_is_restored_from_staggered_snapshots_has_every_row_that_was_acknowledged() {
-    if !require_root("a freeze") {
+    has_every_row(PostgresBuild::Debian);
+}
+
+#[test]
+fn what_is_restored_from_staggered_snapshots_has_every_row_that_was_acknowledged_by_version_18() {
+    has_every_row(PostgresBuild::V18);
+}
+
+fn has_every_row(build: PostgresBuild) {
+    if !require_root("a freeze") || !build.is_there() {
         return;
     }
     for mode in ["flush", "backup"] {
-        let scene = Scene::new(mode);
+        let scene = Scene::new(build, mode);
         wait_until("there is load", LIMIT, || scene.rows() > 500).unwrap();
         let acknowledged = scene.rows();
         expect(0, &scene.agent.pre_script(&id(1)).unwrap());
@@ -114,7 +124,7 @@ fn what_is_restored_from_staggered_snapshots_has_every_row_that_was_acknowledged
         wait_until("the load goes on", LIMIT, || scene.rows() > held + 100).unwrap();
         drop(scene.load);
         let (data, log) = (scene.bed.restore(&data).unwrap(), scene.bed.restore(&log).unwrap());
-        let copy = restored(&scene.bed, &data, &log);
+        let copy = restored(&scene.bed, build, &data, &log);
         let found = count(&copy);
         assert!(found >= acknowledged, "{mode}: {found} of {acknowledged} rows");
         let log = copy.log();

@@ -8,9 +8,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::ServerError;
+use super::{ServerError, until_answering};
 use crate::tool::{Tool, ToolError};
-use crate::wait_until;
 
 /// The user that owns a server's files.
 const USER: &str = "mysql";
@@ -80,11 +79,11 @@ impl Mariadb {
         command.arg(format!("--socket={}", self.socket().display()));
         command.arg(format!("--pid-file={}", self.directory.path().join("pid").display()));
         command.args(&self.options).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
-        self.child = Some(command.stderr(log).spawn().map_err(failed)?);
-        let answers = || self.sql("SELECT 1").is_ok();
-        wait_until("the server answers", START_LIMIT, answers)
-            .map_err(|_| ServerError::Silent { log: self.log() })?;
-        Ok(())
+        let mut child = command.stderr(log).spawn().map_err(failed)?;
+        let answering =
+            until_answering(&mut child, START_LIMIT, || self.sql("SELECT 1").is_ok(), || self.log());
+        self.child = Some(child);
+        answering
     }
 
     /// What it has written to its log.
