@@ -48,7 +48,11 @@ pub struct Tool {
 impl Tool {
     /// The tool `program`, found through `PATH`.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        let mut command = Command::new(program);
+        Self::of(Command::new(program))
+    }
+
+    /// A command that was put together elsewhere.
+    pub fn of(mut command: Command) -> Self {
         command.stdin(Stdio::null()).env("LC_ALL", "C");
         Self { command }
     }
@@ -79,8 +83,9 @@ impl Tool {
         if output.status.success() {
             Ok(text(&output.stdout))
         } else {
-            let stderr = text(&output.stderr);
-            Err(ToolError::Failed { line, status: output.status, stderr })
+            // Checkers report what they find on standard output.
+            let complaint = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+            Err(ToolError::Failed { line, status: output.status, stderr: text(complaint) })
         }
     }
 }

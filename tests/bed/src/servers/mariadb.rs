@@ -96,12 +96,19 @@ impl Mariadb {
         self.directory.path().join("sock")
     }
 
+    /// Its own client, as root; it runs what comes by standard input, and ends at the first failure.
+    pub fn client(&self) -> Command {
+        let mut client = Command::new("mariadb");
+        client.args(self.login()).args(["--skip-column-names", "--batch", "--unbuffered"]);
+        client
+    }
+
     /// Asks it as root, by its own client.
     ///
     /// # Errors
     /// When it does not answer, or refuses.
     pub fn sql(&self, statement: &str) -> Result<String, ToolError> {
-        self.client("mariadb").args(["-N", "-B", "-e", statement]).run()
+        Tool::of(self.client()).args(["-e", statement]).run()
     }
 
     /// Checks every table.
@@ -109,12 +116,13 @@ impl Mariadb {
     /// # Errors
     /// When one is damaged.
     pub fn check(&self) -> Result<(), ToolError> {
-        self.client("mariadb-check").args(["--all-databases", "--extended"]).run().map(drop)
+        let check = Tool::new("mariadb-check").args(self.login());
+        check.args(["--all-databases", "--extended"]).run().map(drop)
     }
 
-    fn client(&self, program: &str) -> Tool {
+    fn login(&self) -> [String; 3] {
         let socket = format!("--socket={}", self.socket().display());
-        Tool::new(program).args(["--no-defaults".to_owned(), socket, "--user=root".to_owned()])
+        ["--no-defaults".to_owned(), socket, "--user=root".to_owned()]
     }
 
     /// Stops it as an administrator would.

@@ -35,6 +35,9 @@ pub struct PostgresOptions {
     pub wal: Option<PathBuf>,
     /// Lines of its configuration.
     pub settings: Vec<&'static str>,
+    /// The size of each file of its write-ahead log in MiB, a power of two; 16 when absent. Small ones are used again
+    /// soon.
+    pub wal_segment: Option<u32>,
 }
 
 /// A running server.
@@ -60,6 +63,9 @@ impl Postgres {
             .arg(&data);
         if let Some(wal) = &options.wal {
             initdb = initdb.arg("--waldir").arg(wal);
+        }
+        if let Some(size) = options.wal_segment {
+            initdb = initdb.arg(format!("--wal-segsize={size}"));
         }
         initdb.run()?;
         let write = |name: &str, text: &str| {
@@ -154,24 +160,36 @@ impl Postgres {
         &self.data
     }
 
-    /// Asks it as its superuser, by its own client.
+    /// Its own client, as its superuser; it runs what comes by standard input, and ends at the first failure.
+    pub fn client(&self, database: &str) -> Command {
+        let mut client = Command::new("psql");
+        client.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", database, "-h"]);
+        client.arg(self.directory.path());
+        client
+    }
+
+    /// Asks the database `postgres`.
     ///
     /// # Errors
     /// When it does not answer, or refuses.
     pub fn sql(&self, statement: &str) -> Result<String, ToolError> {
-        Tool::new("psql")
-            .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", "postgres", "-h"])
-            .arg(self.directory.path())
-            .args(["-c", statement])
-            .run()
+        self.sql_in("postgres", statement)
     }
 
-    /// Checks every table and index of the database that `sql` asks.
+    /// Asks another database.
     ///
     /// # Errors
-    /// When something of it is damaged.
+    /// When it does not answer, or refuses.
+    pub fn sql_in(&self, database: &str, statement: &str) -> Result<String, ToolError> {
+        Tool::of(self.client(database)).args(["-c", statement]).run()
+    }
+
+    /// Checks every table and index of all databases.
+    ///
+    /// # Errors
+    /// When something of them is damaged.
     pub fn check(&self) -> Result<(), ServerError> {
-        let options = ["-U", USER, "-d", "postgres", "--install-missing", "--heapallindexed", "-h"];
+        let options = ["-U", USER, "--all", "--install-missing", "--heapallindexed", "-h"];
         Tool::new(self.build.program("pg_amcheck")?).args(options).arg(self.directory.path()).run()?;
         Ok(())
     }

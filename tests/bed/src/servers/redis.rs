@@ -71,12 +71,19 @@ impl Redis {
         self.directory.path().join("redis.sock")
     }
 
+    /// Its own client, which also runs what comes by standard input.
+    pub fn client(&self) -> Command {
+        let mut client = Command::new("redis-cli");
+        client.arg("-s").arg(self.socket());
+        client
+    }
+
     /// Asks it by its own client. What it refuses is an answer too.
     ///
     /// # Errors
     /// When it does not answer.
     pub fn ask(&self, command: &[&str]) -> Result<String, ToolError> {
-        Tool::new("redis-cli").arg("-s").arg(self.socket()).args(command).run()
+        Tool::of(self.client()).args(command).run()
     }
 
     /// Ends it as a crash would.

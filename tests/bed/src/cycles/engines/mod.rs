@@ -1,0 +1,144 @@
+//! The applications that are snapshotted and restored: each with its volumes, its tables and its canaries.
+
+mod mariadb;
+mod postgres;
+mod redis;
+mod sqlite;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::Fallible;
+use super::judge::{Database, Rows};
+use super::load::Insert;
+use crate::servers::{PostgresBuild, RedisBuild};
+use crate::tool::Tool;
+use crate::volumes::{Bed, Volume};
+
+pub(crate) use self::mariadb::MariadbApplication;
+pub(crate) use self::postgres::PostgresApplication;
+pub(crate) use self::redis::RedisApplication;
+pub(crate) use self::sqlite::SqliteApplication;
+
+/// An application that clients write to.
+pub(crate) trait Application {
+    /// What is read from it.
+    fn database(&self) -> &dyn Database;
+
+    /// The hook that holds it, as configuration of the agent.
+    fn hook(&self) -> String;
+
+    /// Its volumes, in the order in which they are mounted.
+    fn volumes(&self) -> &[Volume];
+
+    /// Whether all volumes are snapshotted in one moment. Otherwise one after the other.
+    fn is_atomic(&self) -> bool {
+        false
+    }
+
+    /// By how many rows a table may be behind the one before it.
+    fn apart(&self) -> u64 {
+        1
+    }
+
+    /// Whether it can be read while it is held.
+    fn is_read_while_held(&self) -> bool {
+        false
+    }
+
+    /// The client of this number.
+    fn client(&self, client: usize) -> (Command, Insert);
+
+    /// Writes `token` in every place.
+    fn write_canaries(&self, token: u64) -> Fallible<()>;
+
+    /// Starts what reads a copy of the volumes, which are in the order of [`Application::volumes`].
+    fn restore(&self, copies: &[Volume]) -> Fallible<Box<dyn Database>>;
+}
+
+/// An application and the way in which it is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Case {
+    /// The hook's mode `flush`; all volumes are snapshotted in one moment.
+    PostgresFlush(PostgresBuild),
+    /// The hook's mode `backup`; a data, a log and a tablespace's volume are snapshotted one after the other.
+    PostgresBackup(PostgresBuild),
+    /// Data and binary log on two volumes that are snapshotted one after the other.
+    Mariadb,
+    /// An append-only file.
+    Redis(RedisBuild),
+    /// Two databases on two volumes that are snapshotted one after the other.
+    Sqlite,
+}
+
+impl Case {
+    /// All that can be run here; what cannot is told.
+    pub fn all() -> Vec<Self> {
+        let postgres = PostgresBuild::ALL.into_iter().filter(|build| build.is_there());
+        let redis = RedisBuild::ALL.into_iter().filter(|build| build.is_there());
+        let mut all: Vec<Self> =
+            postgres.flat_map(|build| [Self::PostgresFlush(build), Self::PostgresBackup(build)]).collect();
+        all.push(Self::Mariadb);
+        all.extend(redis.map(Self::Redis));
+        all.push(Self::Sqlite);
+        all
+    }
+
+    /// The engine's name for people.
+    pub fn engine(self) -> &'static str {
+        match self {
+            Self::PostgresFlush(build) | Self::PostgresBackup(build) => build.name(),
+            Self::Mariadb => "MariaDB (Debian)",
+            Self::Redis(build) => build.name(),
+            Self::Sqlite => "SQLite",
+        }
+    }
+
+    /// How it is held and snapshotted, for people.
+    pub fn mode(self) -> &'static str {
+        match self {
+            Self::PostgresFlush(_) => "flush, 3 volumes at once",
+            Self::PostgresBackup(_) => "backup, 3 volumes apart",
+            Self::Mariadb => "2 volumes apart",
+            Self::Redis(_) => "append-only file",
+            Self::Sqlite => "2 databases apart",
+        }
+    }
+
+    /// Makes it on volumes of `bed`.
+    pub(crate) fn make(self, bed: &Bed) -> Fallible<Box<dyn Application>> {
+        Ok(match self {
+            Self::PostgresFlush(build) => Box::new(PostgresApplication::new(bed, build, "flush")?),
+            Self::PostgresBackup(build) => Box::new(PostgresApplication::new(bed, build, "backup")?),
+            Self::Mariadb => Box::new(MariadbApplication::new(bed)?),
+            Self::Redis(build) => Box::new(RedisApplication::new(bed, build)?),
+            Self::Sqlite => Box::new(SqliteApplication::new(bed)?),
+        })
+    }
+}
+
+/// A folder on a volume, for a server's user alone.
+fn folder(volume: &Volume, name: &str, owner: &str) -> Fallible<PathBuf> {
+    let path = volume.mount_point.join(name);
+    Tool::new("install").args(["-d", "-m", "700", "-o", owner]).arg(&path).run()?;
+    Ok(path)
+}
+
+/// Rows by client, from lines of `client count last`, however they are separated.
+fn rows(answer: &str) -> Fallible<Vec<Rows>> {
+    let mut rows = vec![Rows::default(); super::load::CLIENTS];
+    for line in answer.lines() {
+        let mut numbers = line.split(['|', '\t']).map(str::parse::<u64>);
+        let (Some(client), Some(count), Some(last)) = (numbers.next(), numbers.next(), numbers.next()) else {
+            return Err(format!("this is not about a client's rows: {line}").into());
+        };
+        let known = rows.get_mut(usize::try_from(client?)?).ok_or("an unknown client has written")?;
+        *known = Rows { count: count?, last: last? };
+    }
+    Ok(rows)
+}
+
+/// A token that was read; 0 when there is none.
+fn token(answer: &str) -> Fallible<u64> {
+    if answer.is_empty() { Ok(0) } else { Ok(answer.parse().map_err(|_| format!("no token: {answer}"))?) }
+}
