@@ -54,14 +54,16 @@ impl CycleResult {
         self.session["verdict"] == "application-consistent"
     }
 
-    /// From the first lock to the last release.
     fn window(&self) -> Option<Duration> {
-        let phases = self.session["phases"].as_array()?.iter();
-        let mut window = phases.filter(|phase| phase["phase"] != "preparing");
-        let (first, began) = (window.clone().next()?, |phase: &Value| phase["began"].as_u64());
-        let ended = window.next_back()?["ended"].as_u64()?;
-        Some(Duration::from_nanos(ended.saturating_sub(began(first)?)))
+        window(&self.session)
     }
+}
+
+/// From the first lock to the last release, by the agent's report of a session.
+pub(crate) fn window(session: &Value) -> Option<Duration> {
+    let mut held = session["phases"].as_array()?.iter().filter(|phase| phase["phase"] != "preparing");
+    let (began, ended) = (held.clone().next()?["began"].as_u64()?, held.next_back()?["ended"].as_u64()?);
+    Some(Duration::from_nanos(ended.saturating_sub(began)))
 }
 
 /// Runs `count` cycles of one case: with an agent as the lifecycle manager does, without one as if it were not there.

@@ -8,7 +8,7 @@ use std::process::Command;
 use super::super::Fallible;
 use super::super::judge::{Canary, Database, Table};
 use super::super::load::Insert;
-use super::{Application, folder, rows, token};
+use super::{Application, ByHand, folder, rows, token};
 use crate::servers::Mariadb;
 use crate::volumes::{Bed, Fs, MIB, Volume};
 
@@ -69,6 +69,20 @@ impl Application for MariadbApplication {
             format!("INSERT INTO d.t {values}; INSERT INTO d.m {values}; SELECT {row};")
         };
         (self.server.0.client(), Box::new(insert))
+    }
+
+    fn by_hand(&self) -> ByHand {
+        ByHand {
+            client: self.server.0.client(),
+            prepare: &["FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS;"],
+            quiesce: &[
+                "BACKUP STAGE START;",
+                "BACKUP STAGE BLOCK_COMMIT;",
+                "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS;",
+            ],
+            resume: &["BACKUP STAGE END;"],
+            say_done: "SELECT 'done';",
+        }
     }
 
     fn write_canaries(&self, token: u64) -> Fallible<()> {

@@ -20,6 +20,21 @@ pub(crate) use self::postgres::PostgresApplication;
 pub(crate) use self::redis::RedisApplication;
 pub(crate) use self::sqlite::SqliteApplication;
 
+/// What one types who has no agent, into one session of the engine's own client: the same statements as the hook's.
+#[derive(Debug)]
+pub(crate) struct ByHand {
+    /// The client.
+    pub(crate) client: Command,
+    /// Lines before the window.
+    pub(crate) prepare: &'static [&'static str],
+    /// Lines before the freeze.
+    pub(crate) quiesce: &'static [&'static str],
+    /// Lines after the thaw.
+    pub(crate) resume: &'static [&'static str],
+    /// The line that makes it print `done`.
+    pub(crate) say_done: &'static str,
+}
+
 /// An application that clients write to.
 pub(crate) trait Application {
     /// What is read from it.
@@ -48,6 +63,9 @@ pub(crate) trait Application {
 
     /// The client of this number.
     fn client(&self, client: usize) -> (Command, Insert);
+
+    /// How it is held without the agent.
+    fn by_hand(&self) -> ByHand;
 
     /// Writes `token` in every place.
     fn write_canaries(&self, token: u64) -> Fallible<()>;
@@ -102,6 +120,17 @@ impl Case {
             Self::Mariadb => "2 volumes apart",
             Self::Redis(_) => "append-only file",
             Self::Sqlite => "2 databases apart",
+        }
+    }
+
+    /// What the hook holds, for people.
+    pub(crate) fn held(self) -> &'static str {
+        match self {
+            Self::PostgresFlush(_) => "flush: nothing",
+            Self::PostgresBackup(_) => "backup mode",
+            Self::Mariadb => "commits",
+            Self::Redis(_) => "writers",
+            Self::Sqlite => "2 write locks",
         }
     }
 

@@ -9,7 +9,7 @@ use std::process::Command;
 use super::super::Fallible;
 use super::super::judge::{Canary, Database, Table};
 use super::super::load::Insert;
-use super::{Application, folder, rows, token};
+use super::{Application, ByHand, folder, rows, token};
 use crate::servers::{Postgres, PostgresBuild, PostgresOptions};
 use crate::volumes::{Bed, Fs, MIB, Volume};
 
@@ -88,6 +88,22 @@ impl Application for PostgresApplication {
             )
         };
         (self.cluster.0.client("postgres"), Box::new(insert))
+    }
+
+    fn by_hand(&self) -> ByHand {
+        let (quiesce, resume): (&[&str], &[&str]) = if self.mode == "flush" {
+            (&["CHECKPOINT;"], &[])
+        } else {
+            (
+                &[
+                    "SELECT pg_create_physical_replication_slot('by_hand', true, true);",
+                    "SELECT pg_backup_start('by hand', true);",
+                ],
+                &["SELECT pg_backup_stop(false);", "SELECT pg_drop_replication_slot('by_hand');"],
+            )
+        };
+        let client = self.cluster.0.client("postgres");
+        ByHand { client, prepare: &["CHECKPOINT;"], quiesce, resume, say_done: r"\echo done" }
     }
 
     fn write_canaries(&self, token: u64) -> Fallible<()> {

@@ -5,7 +5,7 @@ use std::process::Command;
 use super::super::Fallible;
 use super::super::judge::{Canary, Database, Rows, Table};
 use super::super::load::{CLIENTS, Insert};
-use super::{Application, token};
+use super::{Application, ByHand, token};
 use crate::servers::{Redis, RedisBuild};
 use crate::tool::Tool;
 use crate::volumes::{Bed, Fs, MIB, Volume};
@@ -62,6 +62,16 @@ impl Application for RedisApplication {
 
     fn client(&self, client: usize) -> (Command, Insert) {
         (self.server.0.client(), Box::new(move |row| format!("RPUSH rows:{client} {row}")))
+    }
+
+    fn by_hand(&self) -> ByHand {
+        ByHand {
+            client: self.server.0.client(),
+            prepare: &["INFO persistence"],
+            quiesce: &["CLIENT PAUSE 40000 WRITE", "INFO persistence"],
+            resume: &["CLIENT UNPAUSE"],
+            say_done: "ECHO done",
+        }
     }
 
     fn write_canaries(&self, token: u64) -> Fallible<()> {

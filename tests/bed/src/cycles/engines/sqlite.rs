@@ -6,7 +6,7 @@ use std::process::Command;
 use super::super::Fallible;
 use super::super::judge::{Canary, Database, Table};
 use super::super::load::Insert;
-use super::{Application, rows, token};
+use super::{Application, ByHand, rows, token};
 use crate::tool::{Tool, ToolError};
 use crate::volumes::{Bed, Fs, MIB, Volume};
 
@@ -51,15 +51,22 @@ impl Application for SqliteApplication {
     }
 
     fn client(&self, client: usize) -> (Command, Insert) {
-        let [first, second] = &self.files.0;
-        let mut command = Command::new("sqlite3");
-        command.args(["-batch", "-bail", "-cmd", BUSY, "-cmd"]);
-        command.arg(format!("ATTACH '{}' AS second", second.display())).arg(first);
         let insert = move |row| {
             let values = format!("VALUES ({client}, {row}, hex(zeroblob(200)))");
             format!("INSERT INTO main.entry {values}; INSERT INTO second.entry {values}; SELECT {row};")
         };
-        (command, Box::new(insert))
+        (self.files.client(), Box::new(insert))
+    }
+
+    fn by_hand(&self) -> ByHand {
+        ByHand {
+            client: self.files.client(),
+            prepare: &["PRAGMA main.wal_checkpoint(PASSIVE);", "PRAGMA second.wal_checkpoint(PASSIVE);"],
+            // Of all attached databases.
+            quiesce: &["BEGIN IMMEDIATE;"],
+            resume: &["ROLLBACK;"],
+            say_done: "SELECT 'done';",
+        }
     }
 
     fn write_canaries(&self, token: u64) -> Fallible<()> {
@@ -86,6 +93,15 @@ impl Files {
     fn on(volumes: &[Volume]) -> Fallible<Self> {
         let [first, second] = volumes else { return Err("these are not two volumes".into()) };
         Ok(Self([first, second].map(|volume| volume.mount_point.join("ledger.db"))))
+    }
+
+    /// A client of the first, to which the second is attached.
+    fn client(&self) -> Command {
+        let [first, second] = &self.0;
+        let mut command = Command::new("sqlite3");
+        command.args(["-batch", "-bail", "-cmd", BUSY, "-cmd"]);
+        command.arg(format!("ATTACH '{}' AS second", second.display())).arg(first);
+        command
     }
 
     fn ask(&self, at: usize, statement: &str) -> Result<String, ToolError> {
