@@ -16,14 +16,14 @@ pub enum ToolError {
         source: io::Error,
     },
     /// The tool ran and failed.
-    #[error("`{line}` ended with {status}: {stderr}")]
+    #[error("`{line}` ended with {status}: {printed}")]
     Failed {
         /// The command line.
         line: String,
         /// How it ended.
         status: ExitStatus,
-        /// What it printed.
-        stderr: String,
+        /// What it printed, errors first.
+        printed: String,
     },
 }
 
@@ -84,8 +84,8 @@ impl Tool {
             Ok(text(&output.stdout))
         } else {
             // Checkers report what they find on standard output.
-            let complaint = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
-            Err(ToolError::Failed { line, status: output.status, stderr: text(complaint) })
+            let printed = format!("{}\n{}", text(&output.stderr), text(&output.stdout)).trim().to_owned();
+            Err(ToolError::Failed { line, status: output.status, printed })
         }
     }
 }

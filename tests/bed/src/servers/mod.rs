@@ -36,6 +36,12 @@ pub enum ServerError {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// Its own check finds damage.
+    #[error("the server's own check finds damage:\n{report}")]
+    Damaged {
+        /// What the check printed.
+        report: String,
+    },
     /// It does not answer, or has ended.
     #[error("the server does not answer; its log:\n{log}")]
     Silent {
