@@ -121,7 +121,7 @@ impl Scene {
         let copies: Result<Vec<Volume>, _> =
             snapshots.images.iter().map(|image| self.bed.restore(image)).collect();
         let copies = copies?;
-        let outcome = match self.application.restore(&copies) {
+        let outcome = match self.application.restore(&self.bed, &copies) {
             Ok(copy) => promise.judge(&*copy),
             Err(error) => Outcome::Refused(error.to_string()),
         };

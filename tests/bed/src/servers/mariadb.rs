@@ -91,6 +91,11 @@ impl Mariadb {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
+    /// The process that was started last, to be noted where it must not outlive its owner.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Its socket.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("sock")

@@ -150,6 +150,11 @@ impl Postgres {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// The process that was started last, to be noted where it must not outlive its owner.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// The directory of its socket.
     pub fn socket(&self) -> &Path {
         self.directory.path()

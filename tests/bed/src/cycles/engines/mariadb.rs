@@ -8,7 +8,7 @@ use std::process::Command;
 use super::super::Fallible;
 use super::super::judge::{Canary, Database, Table};
 use super::super::load::Insert;
-use super::{Application, ByHand, folder, rows, token};
+use super::{Application, ByHand, folder, note, rows, token};
 use crate::servers::Mariadb;
 use crate::volumes::{Bed, Fs, MIB, Volume};
 
@@ -41,6 +41,7 @@ impl MariadbApplication {
         folder(&log, "binlog", "mysql")?;
         let main = folder(&data, "main", "mysql")?;
         let server = Mariadb::new(Some(&main), &[&binary_log(&log), "--sync-binlog=1"])?;
+        note(bed, server.pid())?;
         server.sql(SCHEMA)?;
         Ok(Self { server: Running(server), volumes: [data, log] })
     }
@@ -92,13 +93,14 @@ impl Application for MariadbApplication {
     }
 
     /// The index of the log names its files by where they were.
-    fn restore(&self, copies: &[Volume]) -> Fallible<Box<dyn Database>> {
+    fn restore(&self, bed: &Bed, copies: &[Volume]) -> Fallible<Box<dyn Database>> {
         let ([data, log], [_, living]) = (copies, &self.volumes) else {
             return Err("these are not two volumes".into());
         };
         let index = log.mount_point.join("binlog/log.index");
         rename(&index, &living.mount_point, &log.mount_point)?;
         let copy = Mariadb::restored(&data.mount_point.join("main"), &[&binary_log(log)])?;
+        note(bed, copy.pid())?;
         Ok(Box::new(Running(copy)))
     }
 }

@@ -11,6 +11,7 @@ use std::process::Command;
 use super::Fallible;
 use super::judge::{Database, Rows};
 use super::load::Insert;
+use crate::claim::Process;
 use crate::servers::{PostgresBuild, RedisBuild};
 use crate::tool::Tool;
 use crate::volumes::{Bed, Volume};
@@ -71,7 +72,7 @@ pub(crate) trait Application {
     fn write_canaries(&self, token: u64) -> Fallible<()>;
 
     /// Starts what reads a copy of the volumes, which are in the order of [`Application::volumes`].
-    fn restore(&self, copies: &[Volume]) -> Fallible<Box<dyn Database>>;
+    fn restore(&self, bed: &Bed, copies: &[Volume]) -> Fallible<Box<dyn Database>>;
 }
 
 /// An application and the way in which it is held.
@@ -144,6 +145,12 @@ impl Case {
             Self::Sqlite => Box::new(SqliteApplication::new(bed)?),
         })
     }
+}
+
+/// Lets the sweeper end a server that an interrupted run has left.
+fn note(bed: &Bed, pid: Option<u32>) -> Fallible<()> {
+    let pid = pid.map(i32::try_from).transpose()?;
+    pid.and_then(Process::of).map_or(Ok(()), |process| Ok(bed.claim().note_process(process)?))
 }
 
 /// A folder on a volume, for a server's user alone.

@@ -9,7 +9,7 @@ use std::process::Command;
 use super::super::Fallible;
 use super::super::judge::{Canary, Database, Table};
 use super::super::load::Insert;
-use super::{Application, ByHand, folder, rows, token};
+use super::{Application, ByHand, folder, note, rows, token};
 use crate::servers::{Postgres, PostgresBuild, PostgresOptions};
 use crate::volumes::{Bed, Fs, MIB, Volume};
 
@@ -46,6 +46,7 @@ impl PostgresApplication {
             settings: SETTINGS.to_vec(),
             wal_segment: Some(1),
         })?;
+        note(bed, server.pid())?;
         let location = folder(&space, "far", "postgres")?;
         server.sql(&format!("CREATE TABLESPACE far LOCATION '{}'", location.display()))?;
         server.sql(SCHEMA)?;
@@ -115,14 +116,16 @@ impl Application for PostgresApplication {
     }
 
     /// The links of a copy lead to the living server's volumes, so they are made anew.
-    fn restore(&self, copies: &[Volume]) -> Fallible<Box<dyn Database>> {
+    fn restore(&self, bed: &Bed, copies: &[Volume]) -> Fallible<Box<dyn Database>> {
         let [data, log, space] = copies else { return Err("these are not three volumes".into()) };
         let main = data.mount_point.join("main");
         relink(&main.join("pg_wal"), &log.mount_point.join("wal"))?;
         for link in fs::read_dir(main.join("pg_tblspc"))? {
             relink(&link?.path(), &space.mount_point.join("far"))?;
         }
-        Ok(Box::new(Cluster(Postgres::restored(self.build, &main)?)))
+        let copy = Postgres::restored(self.build, &main)?;
+        note(bed, copy.pid())?;
+        Ok(Box::new(Cluster(copy)))
     }
 }
 

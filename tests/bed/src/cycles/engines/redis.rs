@@ -5,7 +5,7 @@ use std::process::Command;
 use super::super::Fallible;
 use super::super::judge::{Canary, Database, Rows, Table};
 use super::super::load::{CLIENTS, Insert};
-use super::{Application, ByHand, token};
+use super::{Application, ByHand, note, token};
 use crate::servers::{Redis, RedisBuild};
 use crate::tool::Tool;
 use crate::volumes::{Bed, Fs, MIB, Volume};
@@ -39,6 +39,7 @@ impl RedisApplication {
     pub(crate) fn new(bed: &Bed, build: RedisBuild) -> Fallible<Self> {
         let data = bed.volume("data", Fs::Xfs, 512 * MIB)?;
         let server = Redis::of(build, Some(&data.mount_point), &OPTIONS)?;
+        note(bed, server.pid())?;
         Ok(Self { server: Running(server), build, volumes: [data] })
     }
 }
@@ -83,13 +84,15 @@ impl Application for RedisApplication {
 
     /// Redis's own checker goes first, because a server that has loaded the file writes to it. Valkey's calls a good
     /// base file invalid, so only loading it tells.
-    fn restore(&self, copies: &[Volume]) -> Fallible<Box<dyn Database>> {
+    fn restore(&self, bed: &Bed, copies: &[Volume]) -> Fallible<Box<dyn Database>> {
         let [data] = copies else { return Err("this is not one volume".into()) };
         if self.build == RedisBuild::Debian {
             let manifest = data.mount_point.join("appendonlydir/appendonly.aof.manifest");
             Tool::new("redis-check-aof").arg(manifest).run()?;
         }
-        Ok(Box::new(Running(Redis::of(self.build, Some(&data.mount_point), &STRICT)?)))
+        let copy = Redis::of(self.build, Some(&data.mount_point), &STRICT)?;
+        note(bed, copy.pid())?;
+        Ok(Box::new(Running(copy)))
     }
 }
 

@@ -77,7 +77,7 @@ impl Application for SqliteApplication {
         Ok(())
     }
 
-    fn restore(&self, copies: &[Volume]) -> Fallible<Box<dyn Database>> {
+    fn restore(&self, _bed: &Bed, copies: &[Volume]) -> Fallible<Box<dyn Database>> {
         let files = Files::on(copies)?;
         for at in 0..2 {
             files.ask(at, "SELECT count(*) FROM sqlite_schema")?;
