@@ -37,6 +37,7 @@ fn postgresql_is_kept(build: PostgresBuild) {
     if build.is_there() {
         is_kept(Case::PostgresFlush(build), 3);
         is_kept(Case::PostgresBackup(build), 3);
+        is_kept(Case::PostgresLabel(build), 3);
     }
 }
 

@@ -94,7 +94,8 @@ pub fn run(case: Case, count: u32, agent: Option<&AgentUnderTest>) -> Fallible<R
 pub fn print(count: u32, only: &str, agent: Option<&AgentUnderTest>) -> Fallible<bool> {
     let mut rows = Vec::new();
     for case in Case::all() {
-        if case.engine().to_lowercase().contains(&only.to_lowercase()) {
+        let can_run = agent.is_some() || !case.needs_agent();
+        if can_run && case.engine().to_lowercase().contains(&only.to_lowercase()) {
             rows.push(run(case, count, agent)?);
             let done = rows.last().map_or(0, |row| row.cycles.len());
             eprintln!("{}, {}: {done} cycles", case.engine(), case.mode());

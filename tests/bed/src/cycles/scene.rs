@@ -1,6 +1,6 @@
 //! An application under load, and one cycle after the other: quiesce, snapshot, release, restore, look.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -77,14 +77,14 @@ impl Scene {
         self.application.write_canaries(self.token)?;
         let canaries = self.application.database().canaries()?;
         self.load.mark();
-        let (taken, verdict) = self.snapshot()?;
-        let (snapshots, mut promise) = taken;
+        let ((snapshots, mut promise), session) = self.snapshot()?;
         promise.canaries = canaries;
         self.until_load_goes_on()?;
         let stall = self.load.longest_stall();
-        let outcome = self.judge(&snapshots, &promise)?;
+        let record = self.watched.as_ref().and_then(|watched| watched.record_of(&session));
+        let outcome = self.judge(&snapshots, &promise, record.as_deref())?;
         self.delete(&snapshots)?;
-        Ok(CycleResult { outcome, stall, session: verdict })
+        Ok(CycleResult { outcome, stall, session })
     }
 
     fn until_load_goes_on(&self) -> Fallible<()> {
@@ -117,11 +117,11 @@ impl Scene {
     }
 
     /// Puts the snapshots on fresh devices, starts what reads them, and looks.
-    fn judge(&self, snapshots: &Snapshots, promise: &Promise) -> Fallible<Outcome> {
+    fn judge(&self, snapshots: &Snapshots, promise: &Promise, record: Option<&Path>) -> Fallible<Outcome> {
         let copies: Result<Vec<Volume>, _> =
             snapshots.images.iter().map(|image| self.bed.restore(image)).collect();
         let copies = copies?;
-        let outcome = match self.application.restore(&self.bed, &copies) {
+        let outcome = match self.application.restore(&self.bed, &copies, record) {
             Ok(copy) => promise.judge(&*copy),
             Err(error) => Outcome::Refused(error.to_string()),
         };
@@ -188,6 +188,13 @@ impl Watched {
         let last = serde_json::from_str::<Value>(&status.stdout)?["last"].clone();
         let is_of = |script: &Script| last["execution_id"] == script.execution_id.as_str();
         Ok(if scripts.iter().any(is_of) { last } else { Value::Null })
+    }
+
+    /// The directory of what a hook has kept of a session: `HOOK-EXECUTIONID-POSITION`.
+    fn record_of(&self, session: &Value) -> Option<PathBuf> {
+        let id = session["execution_id"].as_str()?;
+        let records = std::fs::read_dir(self.agent.state_dir().join("records")).ok()?.flatten();
+        records.map(|record| record.path()).find(|path| path.to_string_lossy().contains(id))
     }
 }
 

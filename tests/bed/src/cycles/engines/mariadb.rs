@@ -93,7 +93,7 @@ impl Application for MariadbApplication {
     }
 
     /// The index of the log names its files by where they were.
-    fn restore(&self, bed: &Bed, copies: &[Volume]) -> Fallible<Box<dyn Database>> {
+    fn restore(&self, bed: &Bed, copies: &[Volume], _record: Option<&Path>) -> Fallible<Box<dyn Database>> {
         let ([data, log], [_, living]) = (copies, &self.volumes) else {
             return Err("these are not two volumes".into());
         };

@@ -2,10 +2,11 @@
 
 mod mariadb;
 mod postgres;
+mod recovery;
 mod redis;
 mod sqlite;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Fallible;
@@ -71,8 +72,9 @@ pub(crate) trait Application {
     /// Writes `token` in every place.
     fn write_canaries(&self, token: u64) -> Fallible<()>;
 
-    /// Starts what reads a copy of the volumes, which are in the order of [`Application::volumes`].
-    fn restore(&self, bed: &Bed, copies: &[Volume]) -> Fallible<Box<dyn Database>>;
+    /// Starts what reads a copy of the volumes, which are in the order of [`Application::volumes`]. `record` is the
+    /// directory of what the agent has kept of the session, if it has kept anything.
+    fn restore(&self, bed: &Bed, copies: &[Volume], record: Option<&Path>) -> Fallible<Box<dyn Database>>;
 }
 
 /// An application and the way in which it is held.
@@ -82,6 +84,8 @@ pub enum Case {
     PostgresFlush(PostgresBuild),
     /// The hook's mode `backup`; a data, a log and a tablespace's volume are snapshotted one after the other.
     PostgresBackup(PostgresBuild),
+    /// The same, recovered from the label that the agent has kept, with an archive of the log.
+    PostgresLabel(PostgresBuild),
     /// Data and binary log on two volumes that are snapshotted one after the other.
     Mariadb,
     /// An append-only file.
@@ -95,8 +99,11 @@ impl Case {
     pub fn all() -> Vec<Self> {
         let postgres = PostgresBuild::ALL.into_iter().filter(|build| build.is_there());
         let redis = RedisBuild::ALL.into_iter().filter(|build| build.is_there());
-        let mut all: Vec<Self> =
-            postgres.flat_map(|build| [Self::PostgresFlush(build), Self::PostgresBackup(build)]).collect();
+        let mut all: Vec<Self> = postgres
+            .flat_map(|build| {
+                [Self::PostgresFlush(build), Self::PostgresBackup(build), Self::PostgresLabel(build)]
+            })
+            .collect();
         all.push(Self::Mariadb);
         all.extend(redis.map(Self::Redis));
         all.push(Self::Sqlite);
@@ -106,7 +113,9 @@ impl Case {
     /// The engine's name for people.
     pub fn engine(self) -> &'static str {
         match self {
-            Self::PostgresFlush(build) | Self::PostgresBackup(build) => build.name(),
+            Self::PostgresFlush(build) | Self::PostgresBackup(build) | Self::PostgresLabel(build) => {
+                build.name()
+            }
             Self::Mariadb => "MariaDB (Debian)",
             Self::Redis(build) => build.name(),
             Self::Sqlite => "SQLite",
@@ -118,17 +127,23 @@ impl Case {
         match self {
             Self::PostgresFlush(_) => "flush, 3 volumes at once",
             Self::PostgresBackup(_) => "backup, 3 volumes apart",
+            Self::PostgresLabel(_) => "backup, 3 volumes apart, label",
             Self::Mariadb => "2 volumes apart",
             Self::Redis(_) => "append-only file",
             Self::Sqlite => "2 databases apart",
         }
     }
 
+    /// Whether a copy is made with what the agent has kept, so that there is none without an agent.
+    pub fn needs_agent(self) -> bool {
+        matches!(self, Self::PostgresLabel(_))
+    }
+
     /// What the hook holds, for people.
     pub(crate) fn held(self) -> &'static str {
         match self {
             Self::PostgresFlush(_) => "flush: nothing",
-            Self::PostgresBackup(_) => "backup mode",
+            Self::PostgresBackup(_) | Self::PostgresLabel(_) => "backup mode",
             Self::Mariadb => "commits",
             Self::Redis(_) => "writers",
             Self::Sqlite => "2 write locks",
@@ -140,6 +155,7 @@ impl Case {
         Ok(match self {
             Self::PostgresFlush(build) => Box::new(PostgresApplication::new(bed, build, "flush")?),
             Self::PostgresBackup(build) => Box::new(PostgresApplication::new(bed, build, "backup")?),
+            Self::PostgresLabel(build) => Box::new(PostgresApplication::with_label(bed, build)?),
             Self::Mariadb => Box::new(MariadbApplication::new(bed)?),
             Self::Redis(build) => Box::new(RedisApplication::new(bed, build)?),
             Self::Sqlite => Box::new(SqliteApplication::new(bed)?),

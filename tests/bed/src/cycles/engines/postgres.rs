@@ -9,6 +9,7 @@ use std::process::Command;
 use super::super::Fallible;
 use super::super::judge::{Canary, Database, Table};
 use super::super::load::Insert;
+use super::recovery::{Archive, has_used_label};
 use super::{Application, ByHand, folder, note, rows, token};
 use crate::servers::{Postgres, PostgresBuild, PostgresOptions};
 use crate::volumes::{Bed, Fs, MIB, Volume};
@@ -31,6 +32,8 @@ pub(crate) struct PostgresApplication {
     build: PostgresBuild,
     mode: &'static str,
     volumes: [Volume; 3],
+    /// Only when copies are recovered from the label of backup mode.
+    archive: Option<Archive>,
 }
 
 impl PostgresApplication {
@@ -52,7 +55,16 @@ impl PostgresApplication {
         server.sql(SCHEMA)?;
         server.sql("CREATE DATABASE shop")?;
         server.sql_in("shop", "CREATE TABLE canary AS SELECT 0::bigint AS token")?;
-        Ok(Self { cluster: Cluster(server), build, mode, volumes: [data, log, space] })
+        Ok(Self { cluster: Cluster(server), build, mode, volumes: [data, log, space], archive: None })
+    }
+
+    /// Makes it, held in the mode `backup`; a copy is recovered with the label, from an archive of the log.
+    pub(crate) fn with_label(bed: &Bed, build: PostgresBuild) -> Fallible<Self> {
+        let mut application = Self::new(bed, build, "backup")?;
+        let server = &mut application.cluster.0;
+        application.archive = Some(Archive::begin(bed, server)?);
+        note(bed, server.pid())?;
+        Ok(application)
     }
 }
 
@@ -116,15 +128,23 @@ impl Application for PostgresApplication {
     }
 
     /// The links of a copy lead to the living server's volumes, so they are made anew.
-    fn restore(&self, bed: &Bed, copies: &[Volume]) -> Fallible<Box<dyn Database>> {
+    fn restore(&self, bed: &Bed, copies: &[Volume], record: Option<&Path>) -> Fallible<Box<dyn Database>> {
         let [data, log, space] = copies else { return Err("these are not three volumes".into()) };
         let main = data.mount_point.join("main");
         relink(&main.join("pg_wal"), &log.mount_point.join("wal"))?;
         for link in fs::read_dir(main.join("pg_tblspc"))? {
             relink(&link?.path(), &space.mount_point.join("far"))?;
         }
+        if let Some(archive) = &self.archive {
+            archive.until_complete(&self.cluster.0)?;
+            let record = record.ok_or("the agent has kept no label")?;
+            archive.recover(&main, record, &self.volumes[2].mount_point, &space.mount_point)?;
+        }
         let copy = Postgres::restored(self.build, &main)?;
         note(bed, copy.pid())?;
+        if self.archive.is_some() && !has_used_label(&main) {
+            return Err("the server has not begun at the label".into());
+        }
         Ok(Box::new(Cluster(copy)))
     }
 }

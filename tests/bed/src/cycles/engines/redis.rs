@@ -1,5 +1,6 @@
 //! Redis or Valkey with an append-only file that is rewritten again and again. A row is an element of a list.
 
+use std::path::Path;
 use std::process::Command;
 
 use super::super::Fallible;
@@ -84,7 +85,7 @@ impl Application for RedisApplication {
 
     /// Redis's own checker goes first, because a server that has loaded the file writes to it. Valkey's calls a good
     /// base file invalid, so only loading it tells.
-    fn restore(&self, bed: &Bed, copies: &[Volume]) -> Fallible<Box<dyn Database>> {
+    fn restore(&self, bed: &Bed, copies: &[Volume], _record: Option<&Path>) -> Fallible<Box<dyn Database>> {
         let [data] = copies else { return Err("this is not one volume".into()) };
         if self.build == RedisBuild::Debian {
             let manifest = data.mount_point.join("appendonlydir/appendonly.aof.manifest");

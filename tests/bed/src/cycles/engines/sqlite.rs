@@ -1,6 +1,6 @@
 //! Two SQLite databases on two volumes. A row is written to one of them, and then to the other.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::super::Fallible;
@@ -77,7 +77,7 @@ impl Application for SqliteApplication {
         Ok(())
     }
 
-    fn restore(&self, _bed: &Bed, copies: &[Volume]) -> Fallible<Box<dyn Database>> {
+    fn restore(&self, _bed: &Bed, copies: &[Volume], _record: Option<&Path>) -> Fallible<Box<dyn Database>> {
         let files = Files::on(copies)?;
         for at in 0..2 {
             files.ask(at, "SELECT count(*) FROM sqlite_schema")?;
