@@ -4,6 +4,7 @@
 
 mod databases;
 mod footprint;
+mod plan;
 mod session;
 
 use std::error::Error;
@@ -90,6 +91,7 @@ pub fn run(binary: &Path) -> Result<(), Box<dyn Error>> {
         "All freezes / slowest alone: of the agent's together, of fsfreeze's one by one; aim: at most 2."
     );
     databases::print(binary)?;
+    plan::print(binary)?;
     footprint::print(binary)
 }
 
