@@ -10,7 +10,7 @@ use quiesced_bed::{require_root, wait_until};
 
 use super::*;
 use crate::server::{PasswordSource, When};
-use crate::testing::{common, step};
+use crate::testing::{Authority, common, free_port, step};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const LOG: [&str; 4] = ["--appendonly", "yes", "--save", ""];
@@ -231,4 +231,32 @@ async fn a_server_whose_directory_only_has_the_name_of_one_here_is_refused() {
     wait_until("it listens", LIMIT, || std::os::unix::net::UnixStream::connect(&socket).is_ok()).unwrap();
     let error = inspected(settings).await.unwrap_err();
     assert!(error.to_string().contains("not that directory of this host"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_when_the_named_authority_vouches_for_it_and_only_then() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let port = free_port();
+    let [ca, cert, key] =
+        ["ca.pem", "cert.pem", "key.pem"].map(|name| authority.file(name).display().to_string());
+    let tls_port = port.to_string();
+    let server = server(&[
+        "--tls-port",
+        &tls_port,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let remote =
+        |ca| RedisSettings { host: "localhost".to_owned(), port, tls_ca: Some(ca), ..settings(&server) };
+    let mut hook = quiesced(remote(authority.file("ca.pem"))).await;
+    assert!(matches!(hook.verify(&step(LIMIT)).await.unwrap(), Proof::Proved { .. }));
+    hook.resume(&step(LIMIT)).await.unwrap();
+    let error = inspected(remote(other.file("ca.pem"))).await.unwrap_err();
+    assert!(format!("{error:?}").contains("BadSignature"), "{error:?}");
 }
