@@ -58,7 +58,7 @@ pub enum MariadbError {
         server: String,
     },
     /// A directory that it names is not on this host.
-    #[error("MariaDB at {server} keeps data in {path}, which is not there on this host")]
+    #[error("MariaDB at {server} keeps data in {path}, which is not that directory of this host")]
     Elsewhere {
         /// The server.
         server: String,
@@ -116,7 +116,7 @@ impl MariadbError {
             }
             Self::OtherServer { .. } => Some("use an `exec` or a `session` hook for it".to_owned()),
             Self::Elsewhere { .. } => Some(
-                "run the agent where the server runs: on its host, and not beside its container".to_owned(),
+                "run the agent as root where the server runs: on its host, and not beside its container".to_owned(),
             ),
             Self::Lost { .. } => None,
         }

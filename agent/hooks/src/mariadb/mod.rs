@@ -14,9 +14,12 @@
 //! limit for an idle connection is over, a little after the lease.
 
 mod error;
+mod scattered;
 mod session;
 pub mod settings;
 
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,7 +29,7 @@ pub use error::MariadbError;
 
 use crate::error::HookError;
 use crate::hook::{DataPath, Hook, Inspection, Proof, StepContext};
-use crate::server::IfUnavailable;
+use crate::server::{IfUnavailable, residence};
 use error::code;
 use session::Session;
 use settings::MariadbSettings;
@@ -41,9 +44,10 @@ const IN_STAGE: u16 = 4147;
 
 /// Each place in which it keeps data, as far as it has one; a path that is relative begins at the data directory.
 const PLACES: &str = "SELECT @@datadir, @@innodb_data_home_dir, @@innodb_log_group_home_dir, @@innodb_undo_directory, \
-     @@aria_log_dir_path, @@log_bin_basename, @@relay_log_basename";
+     @@aria_log_dir_path, @@log_bin_basename, @@relay_log_basename, @@innodb_data_file_path, @@hostname";
 
 type Place = Option<String>;
+type Places = (String, Place, Place, Place, Place, Place, Place, String, String);
 
 /// A hook over one server.
 pub(crate) struct MariadbHook {
@@ -113,10 +117,14 @@ fn is_known(version: &str) -> bool {
 }
 
 async fn data_paths(session: &mut Session) -> Result<Vec<DataPath>, MariadbError> {
-    let places: Option<(String, Place, Place, Place, Place, Place, Place)> = session.ask(PLACES).await?;
+    let places: Option<Places> = session.ask(PLACES).await?;
     let server = session.server.clone();
-    let Some((base, home, log, undo, aria, binary_log, relay_log)) = places else { return Ok(Vec::new()) };
+    let Some((base, home, log, undo, aria, binary_log, relay_log, tablespace, name)) = places else {
+        return Ok(Vec::new());
+    };
     let base = PathBuf::from(base);
+    let elsewhere = |(path, source)| MariadbError::Elsewhere { server: server.clone(), path, source };
+    works_in(&base, name).await.map_err(elsewhere)?;
     let folder = |what: &str, place: Place| {
         let place = place.filter(|place| !place.is_empty())?;
         Some(DataPath { what: what.to_owned(), path: base.join(place) })
@@ -136,12 +144,26 @@ async fn data_paths(session: &mut Session) -> Result<Vec<DataPath>, MariadbError
         folder("binary log", beside(binary_log)),
         folder("relay log", beside(relay_log)),
     ];
-    let found: Vec<DataPath> = all.into_iter().flatten().collect();
-    crate::server::exist(found).await.map_err(|(path, source)| MariadbError::Elsewhere {
-        server,
-        path,
-        source,
-    })
+    let mut found: Vec<DataPath> = all.into_iter().flatten().collect();
+    let system = scattered::system_tablespace(&tablespace);
+    let scattered = system.into_iter().chain(scattered_tables(base).await.map_err(elsewhere)?);
+    found.extend(scattered.map(|path| DataPath { what: "tables elsewhere".to_owned(), path }));
+    crate::server::exist(found).await.map_err(elsewhere)
+}
+
+/// Whether the server that has this host name is one that works in this directory here. One in a container has a name
+/// of its own, as a rule, and so has one on another host.
+async fn works_in(base: &Path, name: String) -> Result<(), (PathBuf, io::Error)> {
+    let own =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").map_err(|error| (base.to_owned(), error))?;
+    let shares_name = own.trim_end() == name;
+    residence::check(base.to_owned(), move |resident| resident.shares_name == shares_name).await
+}
+
+async fn scattered_tables(base: PathBuf) -> Result<BTreeSet<PathBuf>, (PathBuf, io::Error)> {
+    let path = base.clone();
+    let looked = tokio::task::spawn_blocking(move || scattered::places(&base)).await;
+    looked.unwrap_or_else(|lost| Err(io::Error::other(lost))).map_err(|error| (path, error))
 }
 
 impl Held {

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use quiesced_bed::servers::{Redis, RedisBuild};
-use quiesced_bed::wait_until;
+use quiesced_bed::{require_root, wait_until};
 
 use super::*;
 use crate::server::{PasswordSource, When};
@@ -241,4 +241,24 @@ async fn a_server_that_is_down_or_keeps_nothing_is_skipped_and_proves_nothing() 
     let failing = RedisSettings { if_unavailable: IfUnavailable::Fail, ..settings(&gone) };
     let error = inspected(failing).await.unwrap_err();
     assert!(error.hint().unwrap().contains("redis-cli PING"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_whose_directory_only_has_the_name_of_one_here_is_refused() {
+    if !require_root("a mount namespace") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let [own, shown] = ["own", "shown"].map(|name| directory.path().join(name));
+    [&own, &shown].iter().for_each(|folder| fs::create_dir(folder).unwrap());
+    let socket = directory.path().join("redis.sock");
+    let script = "mount --bind \"$1\" \"$2\" && exec redis-server --port 0 --unixsocket \"$3\" --dir \"$2\"";
+    let mut container = Command::new("unshare");
+    container.args(["--mount", "sh", "-c", script, "sh"]).args([&own, &shown, &socket]);
+    let _server = Write(container.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+    let mut settings = settings(&server(&[]));
+    settings.host = socket.display().to_string();
+    wait_until("it listens", LIMIT, || std::os::unix::net::UnixStream::connect(&socket).is_ok()).unwrap();
+    let error = inspected(settings).await.unwrap_err();
+    assert!(error.to_string().contains("not that directory of this host"), "{error}");
 }
