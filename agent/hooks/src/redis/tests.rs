@@ -93,6 +93,36 @@ async fn writers_wait_readers_go_on_and_everything_goes_on_after_the_resume() {
     }
 }
 
+/// The size of the log after its last rewrite, in bytes.
+fn base_size(server: &Redis) -> u64 {
+    let info = server.ask(&["INFO", "persistence"]).unwrap();
+    let size = info.lines().find_map(|line| line.strip_prefix("aof_base_size:")).unwrap();
+    size.trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_rewrite_that_is_due_is_waited_for_because_it_would_stop_the_whole_server_on_a_frozen_disk() {
+    // It looks once a second whether a rewrite is due.
+    let mut options = LOG.to_vec();
+    options.extend(["--hz", "1", "--auto-aof-rewrite-percentage", "100"]);
+    options.extend(["--auto-aof-rewrite-min-size", "1kb", "--rdbcompression", "no"]);
+    for server in servers(&options) {
+        let (first, second) = ("x".repeat(5_000), "y".repeat(10_000));
+        server.ask(&["SET", "first", &first]).unwrap();
+        wait_until("it has been rewritten", LIMIT, || base_size(&server) > 5_000).unwrap();
+        let mut hook = RedisHook::new(settings(&server));
+        hook.inspect(&step(LIMIT)).await.unwrap();
+        hook.prepare(&step(LIMIT)).await.unwrap();
+        server.ask(&["SET", "second", &second]).unwrap();
+        hook.quiesce(&step(LIMIT)).await.unwrap();
+        let held = base_size(&server);
+        // Once for its beginning, once for its end.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        assert_eq!(base_size(&server), held, "nothing is rewritten while it is held");
+        hook.resume(&step(LIMIT)).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_server_without_a_log_saves_what_it_has() {
     for server in servers(&["--appendonly", "no", "--save", "3600 1"]) {
