@@ -81,26 +81,26 @@ fn the_plan_leads_from_each_hook_to_its_volumes() {
     let plan = agent.cli(["plan"]).unwrap();
     expect(0, &plan);
     let expected = "\
-group default: 2 hook(s) and 3 filesystem(s) are held
+group default: 2 hook(s) and 3 filesystem(s) would be held
 ├─ hook orders, quiesced at once
-│  ├─ /q/db/base, held
+│  ├─ /q/db/base (data), held
 │  │  └─ /q/db (xfs, 253:0, also at /q/public), frozen in step 2
 │  │     └─ dm-0 lvm vg-db
 │  │        ├─ nvme1n1: vol-0bbbbbbbbbbbbbbbb
 │  │        └─ nvme2n1: vol-0cccccccccccccccc
-│  └─ /q/db/wal, held
+│  └─ /q/db/wal (data), held
 │     └─ /q/db/wal (ext4, 259:5), frozen in step 1
 │        └─ nvme3n1: vol-0dddddddddddddddd
 └─ hook reports, quiesced after orders
-   ├─ /q/db/reports, held
+   ├─ /q/db/reports (data), held
    │  └─ /q/db (xfs, 253:0, also at /q/public), as above
-   ├─ /q/efs/dump, outside: /q/efs is nfs4: its data lies on another machine, and is in no snapshot of this one
+   ├─ /q/efs/dump (data), outside: /q/efs is nfs4: its data lies on another machine, and is in no snapshot of this one
    │  └─ fs-0c0ffee.efs.eu-west-1.amazonaws.com:/
-   ├─ /q/root, quiesced but not frozen: / is the root filesystem: with it frozen, nothing on this host is sure to run \
+   ├─ /q/root (data), quiesced but not frozen: / is the root filesystem: with it frozen, nothing on this host is sure to run \
 the post-script
    │  └─ nvme0n1p1 partition
    │     └─ nvme0n1: vol-0aaaaaaaaaaaaaaaa
-   └─ /q/scratch/sort, outside: nvme4n1 is instance store, which no snapshot has
+   └─ /q/scratch/sort (data), outside: nvme4n1 is instance store, which no snapshot has
       └─ /q/scratch (ext4, 259:6), frozen in step 1
          └─ nvme4n1 (instance store)
 ";
@@ -186,4 +186,45 @@ fn a_stack_that_cannot_be_read_is_in_the_way_of_a_session() {
     expect(206, &refused);
     let said = host.shown(&refused.stdout);
     assert!(said.contains("/q/db lies on the device dm-0, which is gone"), "{said}");
+}
+
+const README_MOUNTS: &str = "\
+    21 1 259:1 / / rw,relatime - ext4 /dev/nvme0n1p1 rw\n\
+    30 21 253:0 / /q/ledger rw,relatime - xfs /dev/mapper/vg-ledger rw\n\
+    31 21 259:5 / /q/queue rw,relatime - ext4 /dev/nvme3n1 rw\n";
+
+const README_DEVICES: &str = "\
+    nvme0n1   259:0 ebs vol0aaaaaaaaaaaaaaaa\n\
+    nvme0n1p1 259:1 partition nvme0n1\n\
+    nvme1n1   259:3 ebs vol0bbbbbbbbbbbbbbbb\n\
+    nvme2n1   259:4 ebs vol0cccccccccccccccc\n\
+    dm-0      253:0 mapped vg-ledger LVM-JSO9kQx over nvme1n1 nvme2n1\n\
+    nvme3n1   259:5 instance-store AWS6AAAAAAAAAAAAAAA0\n";
+
+#[test]
+fn the_plan_in_readme_is_that_of_the_configuration_in_readme() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let block = |language: &str, part: &str| {
+        let fence = format!("```{language}\n");
+        let mut blocks = readme.split(fence.as_str()).skip(1).filter_map(|rest| rest.split("```").next());
+        let found = blocks.find(|block| block.contains(part));
+        found.unwrap_or_else(|| panic!("README has no block with {part}")).to_owned()
+    };
+    let host = Host::new();
+    std::fs::write(host.root.path().join("proc/self/mountinfo"), host.real(README_MOUNTS)).unwrap();
+    std::fs::remove_dir_all(host.root.path().join("sys")).unwrap();
+    quiesced_bed::sysfs::make(host.root.path(), README_DEVICES).unwrap();
+    for folder in ["ledger", "queue"] {
+        std::fs::create_dir(host.data.path().join(folder)).unwrap();
+    }
+    std::fs::write(host.data.path().join("ledger/ledger.db"), "").unwrap();
+    let commands = host.hook.directory().display().to_string();
+    for name in ["queue-pause", "queue-resume", "queue-is-paused"] {
+        common::script(host.hook.directory(), name, "exit 0");
+    }
+    let config = block("toml", "[hook.ledger.sqlite]").replace("/srv/", "/q/");
+    let agent = host.started(&config.replace("/usr/local/libexec", &commands));
+    let plan = agent.cli(["plan"]).unwrap();
+    expect(0, &plan);
+    assert_eq!(block("text", "group default"), host.shown(&plan.stdout).replace("/q/", "/srv/"));
 }

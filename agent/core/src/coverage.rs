@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Serialize, Serializer};
 
 use crate::block::{Stack, Volume};
-use crate::plan::{FilesystemIndex, Plan};
+use crate::plan::{DataPath, FilesystemIndex, Plan};
 use crate::problem::Problem;
 
 /// One part of a plan: the data of a hook, or a filesystem without any.
@@ -15,6 +15,8 @@ pub struct Part<'a> {
     pub hook: Option<&'a str>,
     /// Where it is.
     pub path: &'a Path,
+    /// What a hook stores there.
+    pub what: Option<&'a str>,
     /// What a session does with it.
     #[serde(flatten)]
     pub state: State,
@@ -54,11 +56,12 @@ impl Plan {
         let data = self
             .hooks
             .iter()
-            .flat_map(|hook| hook.data.iter().filter_map(|path| self.data(&hook.name, path)));
+            .flat_map(|hook| hook.data.iter().filter_map(|data| self.data(&hook.name, data)));
         let bare = self.filesystems.iter().enumerate().filter(|(_, filesystem)| filesystem.data.is_empty());
         let bare = bare.map(|(index, filesystem)| Part {
             hook: None,
             path: &filesystem.mount_point,
+            what: None,
             state: state(&filesystem.stack, None),
             filesystem: Some(index),
             stack: &filesystem.stack,
@@ -66,18 +69,19 @@ impl Plan {
         data.chain(bare).collect()
     }
 
-    fn data<'a>(&'a self, hook: &'a str, path: &'a Path) -> Option<Part<'a>> {
-        let on =
-            self.filesystems.iter().position(|filesystem| filesystem.data.iter().any(|data| data == path));
+    fn data<'a>(&'a self, hook: &'a str, data: &'a DataPath) -> Option<Part<'a>> {
+        let DataPath { path, what } = data;
+        let on = self.filesystems.iter().position(|filesystem| filesystem.data.contains(path));
         let (stack, not_frozen) = match on {
             Some(index) => (&self.filesystems[index].stack, None),
             None => {
                 let outside =
-                    self.outside.iter().find(|outside| outside.hook == hook && outside.path == path)?;
+                    self.outside.iter().find(|outside| outside.hook == hook && outside.path == *path)?;
                 (&outside.stack, Some(&outside.reason))
             }
         };
-        Some(Part { hook: Some(hook), path, state: state(stack, not_frozen), filesystem: on, stack })
+        let state = state(stack, not_frozen);
+        Some(Part { hook: Some(hook), path, what: Some(what), state, filesystem: on, stack })
     }
 
     /// What a snapshot of these volumes lacks, or may lack for all that is known.
@@ -169,7 +173,7 @@ mod tests {
             hooks: vec![PlannedHook {
                 name: "orders".into(),
                 after: vec![],
-                data: data.iter().map(PathBuf::from).collect(),
+                data: data.map(|path| DataPath { path: path.into(), what: "data".into() }).to_vec(),
             }],
             filesystems: vec![
                 filesystem("/data", &["/data/db"], vec![ebs(DATA)]),

@@ -41,8 +41,17 @@ pub struct PlannedHook {
     pub name: String,
     /// The hooks that must be quiesced before this one, and resumed after it.
     pub after: Vec<HookIndex>,
-    /// Where its data lies.
-    pub data: Vec<PathBuf>,
+    /// What it stores.
+    pub data: Vec<DataPath>,
+}
+
+/// Something that a hook stores.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct DataPath {
+    /// Where: a file or a directory.
+    pub path: PathBuf,
+    /// What it is: "data directory", "write-ahead log".
+    pub what: String,
 }
 
 /// One filesystem of a plan.
@@ -104,7 +113,7 @@ pub enum OrderError {
 ///
 /// # Errors
 /// When a hook waits for one that is not among them, or hooks wait for each other.
-pub fn order_hooks(hooks: &[(String, Vec<String>, Vec<PathBuf>)]) -> Result<Vec<PlannedHook>, OrderError> {
+pub fn order_hooks(hooks: &[(String, Vec<String>, Vec<DataPath>)]) -> Result<Vec<PlannedHook>, OrderError> {
     let index: BTreeMap<&str, HookIndex> =
         hooks.iter().enumerate().map(|(at, (name, ..))| (name.as_str(), at)).collect();
     let planned = hooks
@@ -155,7 +164,7 @@ fn find_cycle(hooks: &[PlannedHook]) -> Option<Vec<String>> {
 mod tests {
     use super::*;
 
-    fn hook(name: &str, after: &[&str]) -> (String, Vec<String>, Vec<PathBuf>) {
+    fn hook(name: &str, after: &[&str]) -> (String, Vec<String>, Vec<DataPath>) {
         (name.to_owned(), after.iter().map(ToString::to_string).collect(), vec![])
     }
 

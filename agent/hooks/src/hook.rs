@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quiesced_core::id::ExecutionId;
+pub use quiesced_core::plan::DataPath;
 use quiesced_core::time::BootTime;
 
 use crate::clock;
@@ -101,15 +102,6 @@ impl StepContext {
 pub struct Inspection {
     /// Where the application's data lies.
     pub data_paths: Vec<DataPath>,
-}
-
-/// A place where an application keeps data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DataPath {
-    /// What lies there, in a word or two: `database`, `write-ahead log`.
-    pub what: String,
-    /// An absolute path to a file or directory.
-    pub path: PathBuf,
 }
 
 /// Whether an application was held all along.

@@ -37,6 +37,9 @@ pub(super) fn reply(reply: &Reply) -> String {
     if let Some(report) = &reply.report {
         report.reasons.iter().for_each(|reason| line!(text, "  because {reason}"));
     }
+    if let Some(hint) = &reply.hint {
+        line!(text, "  hint: {hint}");
+    }
     for problem in reply.problems.iter().take(MOST_PROBLEMS) {
         write_problem(&mut text, problem).unwrap_or_default();
     }
@@ -45,9 +48,6 @@ pub(super) fn reply(reply: &Reply) -> String {
     }
     for warning in &reply.warnings {
         write_warning(&mut text, warning).unwrap_or_default();
-    }
-    if let Some(hint) = &reply.hint {
-        line!(text, "  hint: {hint}");
     }
     if let Some(report) = &reply.report {
         text.push_str(&self::report(report));
@@ -114,7 +114,7 @@ pub(super) fn checked(group: &str, checked: &Checked) -> String {
 }
 
 pub(super) fn extent(plan: &Plan) -> String {
-    format!("{} hook(s) and {} filesystem(s) are held", plan.hooks.len(), plan.filesystems.len())
+    format!("{} hook(s) and {} filesystem(s) would be held", plan.hooks.len(), plan.filesystems.len())
 }
 
 pub(super) fn outside(plan: &Plan) -> String {

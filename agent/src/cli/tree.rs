@@ -71,7 +71,8 @@ impl Drawing<'_> {
             Some(index) => vec![self.filesystem(index)],
             None => stack(part.stack),
         };
-        Node::new(format!("{}, {state}", part.path.display()), below)
+        let what = part.what.map(|what| format!(" ({what})")).unwrap_or_default();
+        Node::new(format!("{}{what}, {state}", part.path.display()), below)
     }
 
     /// Several hooks may have their data on one filesystem; what that lies on is drawn once.

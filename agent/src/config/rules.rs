@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quiesced_core::block::is_volume_id;
-use quiesced_core::plan::{OrderError, order_hooks};
+use quiesced_core::plan::{DataPath, OrderError, order_hooks};
 use quiesced_hooks::server::PasswordSource;
 use quiesced_hooks::settings::HookSettings;
 
@@ -268,7 +268,7 @@ impl Rules<'_> {
     }
 
     /// Reports one cycle after the other: the hooks of each stop waiting once it is reported.
-    fn cycles(&mut self, mut hooks: Vec<(String, Vec<String>, Vec<PathBuf>)>) {
+    fn cycles(&mut self, mut hooks: Vec<(String, Vec<String>, Vec<DataPath>)>) {
         while let Err(OrderError::Cycle { cycle }) = order_hooks(&hooks) {
             let message = format!("hooks wait for each other: {}", cycle.join(" after "));
             let first = &cycle[0];

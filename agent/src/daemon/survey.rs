@@ -11,7 +11,7 @@ use quiesced_core::block::{DeviceKind, Stack, Volume};
 use quiesced_core::exit::ExitCode;
 use quiesced_core::finding::Severity;
 use quiesced_core::id::ExecutionId;
-use quiesced_core::plan::{self, Outside, Plan, PlannedFilesystem};
+use quiesced_core::plan::{self, DataPath, Outside, Plan, PlannedFilesystem};
 use quiesced_core::problem::Problem;
 use quiesced_core::report::{Step, StepReport};
 use quiesced_core::superblock::Superblock;
@@ -126,7 +126,7 @@ impl Host {
     pub fn plan(
         &self,
         group: &GroupSettings,
-        hooks: &[(String, Vec<String>, Vec<PathBuf>)],
+        hooks: &[(String, Vec<String>, Vec<DataPath>)],
     ) -> Result<Plan, Vec<Problem>> {
         let mut problems = Vec::new();
         let hooks = plan::order_hooks(hooks).unwrap_or_else(|error| {
@@ -144,7 +144,8 @@ impl Host {
         }
         let (mut outside, mut data) = (Vec::new(), Data::new());
         let mut blocks = BlockStack::new(&self.root, &self.mounts);
-        for (hook, path) in hooks.iter().flat_map(|hook| hook.data.iter().map(move |path| (hook, path))) {
+        let stored = hooks.iter().flat_map(|hook| hook.data.iter().map(move |data| (hook, &data.path)));
+        for (hook, path) in stored {
             match self.data_target(group, path, &targets) {
                 Ok(mount) => {
                     targets.insert(mount.superblock, mount);
@@ -299,7 +300,7 @@ impl Surveyor {
         runner: &mut Runner,
         names: &[String],
         deadline: BootTime,
-    ) -> (Vec<StepReport>, Result<Vec<Vec<PathBuf>>, Vec<Problem>>) {
+    ) -> (Vec<StepReport>, Result<Vec<Vec<DataPath>>, Vec<Problem>>) {
         (0..names.len()).for_each(|hook| runner.inspect(hook, deadline));
         let mut data = vec![Vec::new(); names.len()];
         let (mut steps, mut problems) = (Vec::new(), BTreeMap::new());
@@ -312,7 +313,7 @@ impl Surveyor {
             problems.extend(step.failure.clone().map(|problem| (done.hook, problem)));
             steps.push(step);
             if let Some(Inspection { data_paths }) = found {
-                data[done.hook] = data_paths.into_iter().map(|data| data.path).collect();
+                data[done.hook] = data_paths;
             }
         }
         (steps, if problems.is_empty() { Ok(data) } else { Err(problems.into_values().collect()) })
@@ -365,7 +366,7 @@ impl Surveyor {
         &self,
         group: &GroupSettings,
         names: &[String],
-        data: Vec<Vec<PathBuf>>,
+        data: Vec<Vec<DataPath>>,
     ) -> Result<(Host, Plan), Vec<Problem>> {
         let host = self.host().map_err(|problem| vec![problem])?;
         let after = self.settings.hooks_of(group).map(|(_, settings)| settings.common().after.clone());
@@ -375,9 +376,11 @@ impl Surveyor {
             .zip(after)
             .zip(data)
             .map(|((name, after), data)| {
-                let mut data: Vec<PathBuf> = data.iter().map(|path| resolve(path)).collect();
+                let real = |data: DataPath| DataPath { path: resolve(&data.path), ..data };
+                let mut data: Vec<DataPath> = data.into_iter().map(real).collect();
                 data.sort();
-                data.dedup();
+                // Whatever is stored there, it is one place.
+                data.dedup_by(|a, b| a.path == b.path);
                 (name, after, data)
             })
             .collect();

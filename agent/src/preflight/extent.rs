@@ -28,7 +28,7 @@ fn missing(root: &Path) -> Vec<PathBuf> {
 
 /// What lies in the directory below a mount that has failed is not the data that was meant.
 fn not_mounted(plan: &Plan, missing: &[PathBuf]) -> Vec<Finding> {
-    let data = plan.hooks.iter().flat_map(|hook| hook.data.iter().map(move |path| (hook, path)));
+    let data = plan.hooks.iter().flat_map(|hook| hook.data.iter().map(move |data| (hook, &data.path)));
     let warn = |(hook, path): (&PlannedHook, &PathBuf)| {
         let point = missing.iter().find(|point| path.starts_with(point))?.display();
         let (path, name) = (path.display(), &hook.name);
@@ -49,10 +49,12 @@ fn without_data(hook: &PlannedHook) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use quiesced_core::plan::DataPath;
+
     use super::*;
 
     fn plan(data: &[&str]) -> Plan {
-        let data = data.iter().map(PathBuf::from).collect();
+        let data = data.iter().map(|path| DataPath { path: path.into(), what: "data".into() }).collect();
         Plan { hooks: vec![PlannedHook { name: "ledger".into(), after: vec![], data }], ..Plan::default() }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::block::Stack;
-use crate::plan::{Outside, Plan, PlannedFilesystem, PlannedHook};
+use crate::plan::{DataPath, Outside, Plan, PlannedFilesystem, PlannedHook};
 use crate::problem::Problem;
 use crate::report::{Phase, Step, StepReport};
 use crate::superblock::Superblock;
@@ -28,7 +28,7 @@ pub(super) fn id(digit: u8) -> ExecutionId {
 /// Hooks `h0`, `h1` after `h0`, `h2`; two filesystems.
 pub(super) fn plan() -> Plan {
     let hook = |name: &str, after: &[usize]| {
-        let data = vec![PathBuf::from("/data0")];
+        let data = vec![DataPath { path: "/data0".into(), what: "data".into() }];
         PlannedHook { name: name.into(), after: after.into(), data }
     };
     let filesystem = |minor| PlannedFilesystem {
