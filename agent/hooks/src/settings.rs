@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::mariadb::settings::MariadbSettings;
+pub use crate::mysql_client::settings::ServerSettings;
 pub use crate::postgresql::settings::{PostgresMode, PostgresSettings};
 pub use crate::redis::settings::RedisSettings;
 
