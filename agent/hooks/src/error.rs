@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use quiesced_core::problem::Problem;
 
+use crate::mysql::MysqlError;
 use crate::mysql_client::ClientError;
 use crate::postgresql::PostgresError;
 use crate::process::output::Said;
@@ -66,6 +67,9 @@ pub enum HookError {
     /// A MariaDB or MySQL server.
     #[error(transparent)]
     MysqlClient(#[from] ClientError),
+    /// A MySQL server.
+    #[error(transparent)]
+    Mysql(#[from] MysqlError),
     /// A Redis or Valkey server.
     #[error(transparent)]
     Redis(#[from] RedisError),
@@ -383,6 +387,7 @@ impl HookError {
             Self::Sqlite(error) => error.hint(),
             Self::Postgres(error) => error.hint(),
             Self::MysqlClient(error) => error.hint(),
+            Self::Mysql(error) => error.hint(),
             Self::Redis(error) => error.hint(),
             Self::Cancelled { .. } | Self::Panicked { .. } | Self::Examine { .. } => None,
         }

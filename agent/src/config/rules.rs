@@ -136,6 +136,13 @@ impl Rules<'_> {
                 HookSettings::Mariadb(mariadb) => {
                     self.server(&at, &mariadb.server);
                 }
+                HookSettings::Mysql(mysql) => {
+                    self.server(&at, &mysql.server);
+                    if mysql.longest_statement.is_zero() {
+                        let at = [&at[..], &["longest_statement"]].concat();
+                        self.add(&at, "every statement is longer than nothing");
+                    }
+                }
                 HookSettings::Redis(redis) => {
                     self.password(&at, redis.password.as_ref());
                     self.in_clear(&at, &redis.host, redis.password.is_some() && redis.tls_ca.is_none());

@@ -48,9 +48,7 @@ pub struct Tool {
 impl Tool {
     /// The tool `program`, found through `PATH`.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        let mut command = Command::new(program);
-        command.stdin(Stdio::null()).env("LC_ALL", "C");
-        Self { command }
+        Self::from(Command::new(program))
     }
 
     /// Adds one argument.
@@ -82,6 +80,13 @@ impl Tool {
             let stderr = text(&output.stderr);
             Err(ToolError::Failed { line, status: output.status, stderr })
         }
+    }
+}
+
+impl From<Command> for Tool {
+    fn from(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).env("LC_ALL", "C");
+        Self { command }
     }
 }
 

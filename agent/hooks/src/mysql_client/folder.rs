@@ -4,11 +4,19 @@ use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// What ends the names of files with the rows of MyISAM, ARCHIVE and CSV tables.
+const PLAIN: [&str; 3] = ["MYD", "ARZ", "CSV"];
+
+/// Databases of the server's own. Two CSV tables lie there, for logs.
+const SYSTEM: [&str; 3] = ["mysql", "performance_schema", "sys"];
+
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
     /// Symbolic links that lead to data.
     pub(crate) links: Vec<PathBuf>,
+    /// A file of a table without transactions, if there is one.
+    pub(crate) plain: Option<PathBuf>,
 }
 
 /// Looks through a data directory on a thread where it may block.
@@ -35,10 +43,15 @@ fn look(base: &Path) -> Result<Contents, (PathBuf, io::Error)> {
 }
 
 fn look_into(database: &Path, contents: &mut Contents) -> Result<(), (PathBuf, io::Error)> {
+    let is_system = SYSTEM.iter().any(|name| database.ends_with(name));
     for entry in entries(database)? {
         let path = entry.path();
         if entry.file_type().is_ok_and(|kind| kind.is_symlink()) && path.exists() {
-            contents.links.push(path);
+            contents.links.push(path.clone());
+        }
+        let is_plain = path.extension().is_some_and(|end| PLAIN.iter().any(|plain| end == *plain));
+        if is_plain && !is_system && contents.plain.is_none() {
+            contents.plain = Some(path);
         }
     }
     Ok(())
@@ -75,6 +88,16 @@ mod tests {
     }
 
     #[test]
+    fn only_tables_of_databases_of_users_count_as_plain() {
+        let directory = folder(&["mysql/general_log.CSV", "d/t.ibd", "d/m.MYI", "notes.CSV"]);
+        assert_eq!(look(directory.path()).unwrap(), Contents::default());
+        for file in ["d/m.MYD", "d/a.ARZ", "d/c.CSV"] {
+            let directory = folder(&["mysql/general_log.CSV", file]);
+            assert_eq!(look(directory.path()).unwrap().plain, Some(directory.path().join(file)));
+        }
+    }
+
+    #[test]
     fn links_to_data_are_found_and_others_are_not() {
         let elsewhere = folder(&["redo/1", "m.MYD", "error.log", "undo_001"]);
         let directory = folder(&["d/t.ibd"]);
@@ -92,10 +115,12 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_is_a_link_is_found() {
+    fn a_database_that_is_a_link_is_looked_into() {
         let elsewhere = folder(&["m.MYD"]);
         let directory = folder(&[]);
         symlink(elsewhere.path(), directory.path().join("d")).unwrap();
-        assert_eq!(look(directory.path()).unwrap().links, [directory.path().join("d")]);
+        let found = look(directory.path()).unwrap();
+        assert_eq!(found.links, [directory.path().join("d")]);
+        assert_eq!(found.plain, Some(directory.path().join("d/m.MYD")));
     }
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 pub use error::ClientError;
 pub(crate) use error::{code, lost};
+pub(crate) use folder::look_through;
 pub(crate) use places::{Place, data_paths};
-pub(crate) use session::Session;
+pub(crate) use session::{Session, field};
 
 use crate::hook::StepContext;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mysql_async::prelude::{FromRow, Queryable as _};
-use mysql_async::{Conn, Error, OptsBuilder, SslOpts};
+use mysql_async::prelude::{FromRow, FromValue, Queryable as _};
+use mysql_async::{Conn, Error, OptsBuilder, Row, SslOpts};
 
 use super::error::ClientError;
 use super::settings::ServerSettings;
@@ -15,6 +15,11 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// How long the end of a connection is waited for.
 const END_LIMIT: Duration = Duration::from_secs(1);
+
+/// A column of a row; none when it is NULL, not there, or no such value.
+pub(crate) fn field<T: FromValue>(row: &Row, name: &str) -> Option<T> {
+    row.get_opt::<T, _>(name)?.ok()
+}
 
 /// A connection.
 #[derive(Debug)]

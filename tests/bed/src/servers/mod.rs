@@ -1,10 +1,12 @@
 //! Database servers for tests: each one is started by the test itself, as the server's own user, and ends with it.
 
 mod mariadb;
+mod mysql;
 mod postgres;
 mod redis;
 
 pub use mariadb::Mariadb;
+pub use mysql::{Mysql, require_mysql};
 pub use postgres::{Postgres, PostgresOptions};
 pub use redis::Redis;
 
@@ -14,7 +16,7 @@ use crate::tool::ToolError;
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// Its programs or its user are missing.
-    #[error("{what} is not installed; scripts/install-test-tools installs it")]
+    #[error("{what} is not installed; scripts/install-test-tools or scripts/install-mysql installs it")]
     Missing {
         /// What is missing.
         what: String,
