@@ -37,7 +37,7 @@ async fn the_lock_is_not_asked_for_while_a_long_statement_runs() {
     assert_all_go_on(&server);
     assert!(!long.has_ended());
     hook.resume(&step(LIMIT)).await.unwrap();
-    server.sql(DEFINE).unwrap();
+    at_once(&server, DEFINE);
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn a_long_statement_is_noticed_before_anything_is_held() {
     hook.inspect(&step(LIMIT)).await.unwrap();
     let error = hook.prepare(&step(Duration::from_secs(4))).await.unwrap_err();
     assert!(error.to_string().contains("has run a statement"), "{error}");
-    server.sql(DEFINE).unwrap();
+    at_once(&server, DEFINE);
 }
 
 #[tokio::test]
@@ -95,12 +95,12 @@ async fn a_lock_that_is_not_to_be_had_keeps_no_writer_waiting_and_names_who_keep
     }
     let server = server(&[]);
     let (mut hook, error) = fall_into_the_trap(&server, false).await;
-    server.sql("INSERT INTO d.other VALUES (1)").expect("the lock is not held any more");
+    at_once(&server, "INSERT INTO d.other VALUES (1)");
     assert!(error.to_string().contains("still keeps readers waiting"), "{error}");
     let hint = error.hint().unwrap();
     assert!(hint.starts_with("KILL QUERY "), "{hint}");
     server.sql(&hint).unwrap();
-    wait_until("nobody waits", LIMIT, || waiting(&server) == 0).unwrap();
+    wait_until("nobody waits", SOON, || waiting(&server) == 0).unwrap();
     hook.resume(&step(LIMIT)).await.unwrap();
     assert_all_go_on(&server);
 }
@@ -133,8 +133,8 @@ async fn a_quiesce_that_was_given_up_is_ended_by_the_other_connection() {
     tokio::time::timeout(Duration::from_millis(1500), waiting_for_it).await.unwrap_err();
     assert!(!long.has_ended());
     hook.resume(&step(LIMIT)).await.unwrap();
-    server.sql("INSERT INTO d.other VALUES (1)").unwrap();
-    server.sql(DEFINE).unwrap();
+    at_once(&server, "INSERT INTO d.other VALUES (1)");
+    at_once(&server, DEFINE);
 }
 
 #[tokio::test]
@@ -152,5 +152,5 @@ async fn a_backup_lock_that_is_not_to_be_had_is_given_up_and_nobody_waits_any_mo
     assert!(error.hint().unwrap().contains("SHOW PROCESSLIST"), "{error}: {:?}", error.hint());
     hook.resume(&step(LIMIT)).await.unwrap();
     assert!(!definition.has_ended());
-    server.sql(DEFINE).unwrap();
+    at_once(&server, DEFINE);
 }
