@@ -11,8 +11,8 @@ use crate::mysql_client::{ClientError, Server, Session, look_through, numbers, r
 const CHANNELS: &str = "SELECT CHANNEL_NAME, SERVICE_STATE FROM performance_schema.replication_applier_status \
      WHERE CHANNEL_NAME NOT LIKE 'group_replication_%'";
 
-/// Asks whether it is a member of a group that is not on its own.
-const IN_GROUP: &str = "SELECT COUNT(*) FROM performance_schema.replication_group_members \
+/// Asks for its part in a group that it is a member of. MySQL 5.7 does not say which part.
+const GROUP_ROLE: &str = "SELECT _ROLE_ FROM performance_schema.replication_group_members \
      WHERE MEMBER_ID = @@server_uuid AND MEMBER_STATE <> 'OFFLINE'";
 
 /// A version, and the words that it knows.
@@ -73,15 +73,16 @@ impl Facts {
         let rights = Rights::ask(session).await?;
         rights.check(session.server.clone(), settings, &version)?;
         let channels: Vec<(String, String)> = session.list("SELECT", CHANNELS).await?;
-        let in_group: Option<u64> = session.ask(IN_GROUP).await?;
+        let role = if version.has_backup_lock() { "MEMBER_ROLE" } else { "'MEMBER'" };
+        let roles: Vec<String> = session.list("SELECT", &GROUP_ROLE.replace("_ROLE_", role)).await?;
         let variables = session.variables(&["datadir", "innodb_flush_log_at_trx_commit"]).await?;
         Ok(Self {
             server: session.server.clone(),
             version,
-            is_replica: !channels.is_empty(),
+            is_replica: !channels.is_empty() || roles.iter().any(|role| role == "SECONDARY"),
+            in_group: !roles.is_empty(),
             applying: channels.into_iter().filter(|(_, state)| state == "ON").map(|(name, _)| name).collect(),
             data_directory: variables.get("datadir").map(PathBuf::from).unwrap_or_default(),
-            in_group: in_group.unwrap_or_default() > 0,
             rights,
             is_lazy: variables.get("innodb_flush_log_at_trx_commit").is_some_and(|value| value == "0"),
         })

@@ -75,6 +75,19 @@ async fn rights_that_come_with_a_role_count() {
 }
 
 #[tokio::test]
+async fn a_user_that_the_server_knows_by_its_account_needs_no_password() {
+    if !require_mysql("a login") {
+        return;
+    }
+    let server = server(&["--plugin-load-add=auth_socket.so"]);
+    server.sql("CREATE USER quiesced@localhost IDENTIFIED WITH auth_socket AS 'root'").unwrap();
+    server.sql("GRANT ALL ON *.* TO quiesced@localhost").unwrap();
+    let mut own = settings(&server);
+    own.server.user = "quiesced".into();
+    inspected(own).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_server_without_a_free_connection_says_what_would_mend_it() {
     if !require_mysql("a login") {
         return;

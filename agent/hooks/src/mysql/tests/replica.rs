@@ -1,4 +1,6 @@
-//! Replicas: what was applied is applied again, and nothing else is started. The source need not be there for that.
+//! Replicas: what was applied is applied again, and nothing else is started. Mostly the source need not be there for that.
+
+use std::net::TcpListener;
 
 use super::*;
 use crate::server::When;
@@ -89,4 +91,92 @@ async fn a_hook_for_the_other_role_has_nothing_to_do() {
         assert!(matches!(proof, Proof::Claimed { why } if why.starts_with("skipped: ")));
         hook.resume(&step(LIMIT)).await.unwrap();
     }
+}
+
+/// A port that nobody uses.
+fn port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A server that others can reach, with nothing in it.
+fn reachable(id: u32, port: u16, more: &[&str]) -> Mysql {
+    let options = [format!("--server-id={id}"), format!("--port={port}")];
+    let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
+    options.extend(["--skip-networking=0", "--bind-address=127.0.0.1", "--gtid-mode=ON"]);
+    options.extend(["--enforce-gtid-consistency=ON"]);
+    options.extend(more);
+    Mysql::new(None, &options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn rows(server: &Mysql) -> u64 {
+    server.sql("SELECT COUNT(*) FROM d.t").map_or(0, |count| count.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_replica_of_a_source_that_writes_stands_still_under_the_read_lock_and_catches_up() {
+    if !require_mysql("a replica") {
+        return;
+    }
+    let at = port();
+    let source = reachable(1, at, &[]);
+    let replica = reachable(2, port(), &["--replica-parallel-workers=4"]);
+    source
+        .sql(
+            "CREATE USER copy@localhost IDENTIFIED BY 'copy'; GRANT REPLICATION SLAVE ON *.* TO copy@localhost; \
+             CREATE DATABASE d; CREATE TABLE d.t (n INT AUTO_INCREMENT PRIMARY KEY)",
+        )
+        .unwrap();
+    replica
+        .sql(&format!(
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {at}, SOURCE_USER = 'copy', \
+             SOURCE_PASSWORD = 'copy', GET_SOURCE_PUBLIC_KEY = 1, SOURCE_AUTO_POSITION = 1; START REPLICA"
+        ))
+        .unwrap();
+    let mut writer = source.client("mysql");
+    let script = source.data().with_file_name("load.sql");
+    std::fs::write(&script, "INSERT INTO d.t VALUES ();\n".repeat(100_000)).unwrap();
+    writer.stdin(std::fs::File::open(script).unwrap()).stdout(Stdio::null());
+    let _writer = Client(writer.spawn().unwrap());
+    for _ in 0..5 {
+        let before = rows(&replica);
+        wait_until("it is applied", LIMIT, || rows(&replica) > before + 20).unwrap();
+        let mut hook = quiesced(in_mode(&replica, MysqlMode::Lock)).await;
+        let held = rows(&replica);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(rows(&replica), held);
+        proved(&mut hook).await;
+        hook.resume(&step(LIMIT)).await.unwrap();
+    }
+    drop(_writer);
+    wait_until("it catches up", LIMIT, || rows(&replica) == rows(&source)).unwrap();
+}
+
+#[tokio::test]
+async fn a_member_of_a_group_is_held_without_the_read_lock_or_not_at_all() {
+    if !require_mysql("a group") {
+        return;
+    }
+    let (here, group) = (port(), port());
+    let options = [
+        format!("--loose-group-replication-local-address=127.0.0.1:{group}"),
+        format!("--report-port={here}"),
+    ];
+    let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
+    options.extend([
+        "--plugin-load-add=group_replication.so",
+        "--loose-group-replication-group-name=aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa",
+        "--loose-group-replication-bootstrap-group=ON",
+        "--report-host=127.0.0.1",
+    ]);
+    let server = reachable(1, here, &options);
+    let state = "SELECT MEMBER_STATE FROM performance_schema.replication_group_members";
+    let joined =
+        || server.sql(state).unwrap() == "ONLINE" && server.sql("SELECT @@super_read_only").unwrap() == "0";
+    wait_until("it is a member", LIMIT, joined).unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
+    let error = inspected(in_mode(&server, MysqlMode::Lock)).await.unwrap_err();
+    assert!(error.to_string().contains("is a member of a replication group"), "{error}");
+    let mut hook = quiesced(settings(&server)).await;
+    server.sql("SET lock_wait_timeout = 1; CREATE DATABASE d").unwrap_err();
+    proved(&mut hook).await;
+    hook.resume(&step(LIMIT)).await.unwrap();
 }
