@@ -10,7 +10,12 @@ pub use mysql::{Mysql, require_mysql};
 pub use postgres::{Postgres, PostgresOptions};
 pub use redis::Redis;
 
-use crate::tool::ToolError;
+use std::process::Child;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::tool::{Tool, ToolError};
 
 /// Why a server is not there.
 #[derive(Debug, thiserror::Error)]
@@ -38,4 +43,22 @@ pub enum ServerError {
         /// What it wrote.
         log: String,
     },
+}
+
+/// Ends a server, and waits for its end.
+fn end(child: Option<Child>, signal: Signal) {
+    let Some(mut child) = child else { return };
+    if let Ok(pid) = i32::try_from(child.id()) {
+        // It may have ended by itself.
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+    let _ = child.wait();
+}
+
+/// A directory that belongs to a user.
+fn directory_of(user: &str) -> Result<tempfile::TempDir, ServerError> {
+    let failed = |source| ServerError::Io { what: "a directory".to_owned(), source };
+    let directory = tempfile::tempdir().map_err(failed)?;
+    Tool::new("chown").arg(user).arg(directory.path()).run()?;
+    Ok(directory)
 }

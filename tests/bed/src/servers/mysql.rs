@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
-use super::ServerError;
+use super::{ServerError, directory_of, end};
 use crate::root::require_root;
 use crate::tool::{Tool, ToolError};
 use crate::wait_until;
@@ -56,7 +55,7 @@ impl Mysql {
     /// # Errors
     /// When it is not there, or does not start.
     pub fn new(data: Option<&Path>, options: &[&str]) -> Result<Self, ServerError> {
-        let directory = directory()?;
+        let directory = directory_of(USER)?;
         let data = data.map_or_else(|| directory.path().join("data"), Path::to_path_buf);
         let mut server = Self::on(directory, data, options);
         // What nobody has written to yet need not reach the disk.
@@ -74,7 +73,7 @@ impl Mysql {
     /// # Errors
     /// When it does not start.
     pub fn restored(data: &Path, options: &[&str]) -> Result<Self, ServerError> {
-        let mut server = Self::on(directory()?, data.to_owned(), options);
+        let mut server = Self::on(directory_of(USER)?, data.to_owned(), options);
         server.start()?;
         Ok(server)
     }
@@ -164,22 +163,13 @@ impl Mysql {
 
     /// Stops it as an administrator would.
     pub fn stop(&mut self) {
-        self.end(Signal::SIGTERM);
-    }
-
-    fn end(&mut self, signal: Signal) {
-        let Some(mut child) = self.child.take() else { return };
-        if let Ok(pid) = i32::try_from(child.id()) {
-            // It may have ended by itself.
-            let _ = kill(Pid::from_raw(pid), signal);
-        }
-        let _ = child.wait();
+        end(self.child.take(), Signal::SIGTERM);
     }
 }
 
 impl Drop for Mysql {
     fn drop(&mut self) {
-        self.end(Signal::SIGKILL);
+        end(self.child.take(), Signal::SIGKILL);
     }
 }
 
@@ -204,12 +194,6 @@ fn program(name: &str) -> Result<Command, ServerError> {
     let mut command = Command::new(loader);
     command.arg("--library-path").arg(libraries).arg(path);
     Ok(command)
-}
-
-fn directory() -> Result<tempfile::TempDir, ServerError> {
-    let directory = tempfile::tempdir().map_err(|source| io_error("a directory", source))?;
-    Tool::new("chown").arg(USER).arg(directory.path()).run()?;
-    Ok(directory)
 }
 
 fn io_error(what: &str, source: io::Error) -> ServerError {
