@@ -59,14 +59,29 @@ pub enum MysqlError {
         /// Whether it can be ended without harm.
         is_select: bool,
     },
+    /// A session that locks tables and does nothing.
+    #[error(
+        "{server} has tables locked for user {user} (connection {id}), who does nothing; the global read lock would keep \
+         everybody waiting for their end"
+    )]
+    TablesLocked {
+        /// The server.
+        server: Server,
+        /// Whose they are.
+        user: String,
+        /// The connection.
+        id: u64,
+    },
     /// The read lock was given up, and not everybody goes on.
     #[error(
-        "{server} still keeps readers waiting that met our request for a global read lock: connection {id} has not ended \
-         its statement"
+        "{server} keeps readers of a table waiting that was to be closed for the global read lock, until connection {id} of \
+         user {user} ends its statement"
     )]
     ReadersWait {
         /// The server.
         server: Server,
+        /// Whose it is.
+        user: String,
         /// The connection.
         id: u64,
         /// What became of the lock.
@@ -108,6 +123,7 @@ impl MysqlError {
             Self::LongStatement { id, .. } => {
                 Some(format!("wait for its end, or KILL QUERY {id}; or raise `longest_statement`"))
             }
+            Self::TablesLocked { id, .. } => Some(format!("let its client UNLOCK TABLES, or KILL {id}")),
             Self::ReadersWait { id, .. } => Some(format!("KILL QUERY {id}")),
             Self::NotApplying { channel, .. } => {
                 Some(format!("START REPLICA SQL_THREAD FOR CHANNEL '{channel}'"))

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use quiesced_core::time::BootTime;
+
 use super::error::MysqlError;
 use super::facts::{Facts, Hold};
 use super::position::Position;
-use super::processes::{free_readers, until_all_are_short};
+use super::processes::{Guard, Running};
 use super::replica::{self, StoppedChannels};
 use super::settings::{MysqlMode, MysqlSettings};
 use crate::clock;
@@ -33,8 +35,8 @@ pub(super) struct Held {
     kind: Hold,
     /// Replication was told to stop, whatever became of it.
     stopped: bool,
-    /// The read lock was asked for, and may have left readers waiting.
-    asked: bool,
+    /// When the read lock was asked for, while it is not had: readers may wait since.
+    asked: Option<BootTime>,
     position: Position,
     /// The locks that the server listed; none when it keeps no list.
     witness: Option<String>,
@@ -57,7 +59,7 @@ impl Held {
             facts,
             kind,
             stopped: false,
-            asked: false,
+            asked: None,
             position: Position::default(),
             witness: None,
             doubt: None,
@@ -110,13 +112,16 @@ impl Held {
         }
     }
 
+    fn guard(&self) -> Guard {
+        let MysqlSettings { kill_selects: kill, .. } = self.settings;
+        Guard { holder: self.hold.id(), longest: self.settings.longest_seconds(), kill }
+    }
+
     async fn wait_for_statements(&mut self, step: &StepContext) -> Result<(), MysqlError> {
-        let longest = self.settings.longest_seconds();
         // What is left then is enough for the lock, and for the answer that it is not to be had.
         let needed = self.settings.longest_statement + MARGIN;
         let until = clock::now() + step.remaining().saturating_sub(needed);
-        let kill = self.settings.kill_selects;
-        until_all_are_short(&mut self.control, self.hold.id(), longest, kill, until).await
+        self.guard().wait(&mut self.control, until).await
     }
 
     /// Takes the global read lock. It closes every table, so it waits for each statement that uses one, and everybody who
@@ -126,9 +131,9 @@ impl Held {
         let longest = self.settings.longest_seconds();
         let limit = format!("SET SESSION lock_wait_timeout = {longest}");
         self.hold.execute("limits for the session", &limit).await?;
-        self.asked = true;
+        self.asked = Some(clock::now());
         let Err(source) = self.hold.attempt(READ_LOCK).await else {
-            self.asked = false;
+            self.asked = None;
             return Ok(());
         };
         // After error 1205 the connection still has the lock that keeps writers waiting (seen with 9.7.4).
@@ -137,22 +142,21 @@ impl Held {
         }
         let refused = self.hold.refused(READ_LOCK, source);
         match self.free_readers().await {
-            Some(id) => {
+            Some(Running { id, user, .. }) => {
                 let server = self.hold.server.clone();
-                Err(MysqlError::ReadersWait { server, id, source: Box::new(refused) })
+                Err(MysqlError::ReadersWait { server, user, id, source: Box::new(refused) })
             }
             None => Err(refused.into()),
         }
     }
 
-    /// The connection that keeps readers waiting who met our request; none when nobody waits.
-    async fn free_readers(&mut self) -> Option<u64> {
-        self.asked = false;
-        let longest = self.settings.longest_seconds();
-        let freed =
-            free_readers(&mut self.control, self.hold.id(), longest, self.settings.kill_selects).await;
-        freed.unwrap_or_else(|error| {
-            tracing::warn!(%error, "who waits for whom could not be asked");
+    /// A statement that keeps readers waiting who meet our request; none when nobody will wait.
+    async fn free_readers(&mut self) -> Option<Running> {
+        let asked = self.asked.take()?;
+        // Whatever began before that, and not only what is long; the server counts in whole seconds.
+        let guard = Guard { longest: (clock::now() - asked).as_secs().max(1), ..self.guard() };
+        guard.free_readers(&mut self.control).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what still runs could not be asked");
             None
         })
     }
@@ -203,8 +207,12 @@ impl Held {
         } else {
             self.unlock().await;
         }
-        if self.asked {
-            self.free_readers().await;
+        if let Some(Running { id, user, .. }) = self.free_readers().await {
+            tracing::warn!(
+                id,
+                user,
+                "readers of its table wait until this connection has ended its statement"
+            );
         }
         let Self { hold, mut control, facts, stopped, settings, .. } = self;
         hold.end().await;

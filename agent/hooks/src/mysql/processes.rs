@@ -12,7 +12,7 @@ use crate::mysql_client::{ClientError, Session, field};
 /// How often the server is asked whether a statement has ended.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How often readers are freed that begin to wait while others are freed.
+/// How often SELECTs are looked for that have not ended yet.
 const ROUNDS: usize = 5;
 
 /// A session that runs a statement.
@@ -65,63 +65,73 @@ fn is_select(statement: &str) -> bool {
     word.eq_ignore_ascii_case("SELECT")
 }
 
-/// All statements but those of connections of our own.
-async fn running(session: &mut Session, own: u32) -> Result<Vec<Running>, ClientError> {
-    let rows: Vec<Row> = session.list("SHOW PROCESSLIST", "SHOW PROCESSLIST").await?;
-    let ours = [u64::from(session.id()), u64::from(own)];
-    Ok(rows.iter().filter_map(Running::of).filter(|one| !ours.contains(&one.id)).collect())
+/// Asks for an idle session that keeps tables locked (LOCK TABLES).
+const LOCKER: &str = "SELECT PROCESSLIST_ID, PROCESSLIST_USER FROM performance_schema.table_handles \
+     JOIN performance_schema.threads ON THREAD_ID = OWNER_THREAD_ID \
+     WHERE EXTERNAL_LOCK IS NOT NULL AND PROCESSLIST_COMMAND = 'Sleep' LIMIT 1";
+
+/// Keeps the global read lock from waiting for others, and others from waiting for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guard {
+    /// The connection that is to have the lock.
+    pub(super) holder: u32,
+    /// A statement that has run for so many seconds is long.
+    pub(super) longest: u64,
+    /// Long SELECTs may be ended.
+    pub(super) kill: bool,
 }
 
-/// Waits until no statement has run for `longest` seconds. With `kill`, SELECTs that have are ended.
-pub(super) async fn until_all_are_short(
-    session: &mut Session,
-    own: u32,
-    longest: u64,
-    kill: bool,
-    until: BootTime,
-) -> Result<(), MysqlError> {
-    loop {
-        let all = running(session, own).await?;
-        let long: Vec<&Running> = all.iter().filter(|one| one.seconds >= longest).collect();
-        let Some(first) = long.first() else { return Ok(()) };
-        if clock::now() >= until {
-            return Err(first.too_long(session));
-        }
-        if kill {
-            for one in long.iter().filter(|one| one.is_select) {
-                end(session, one).await;
+impl Guard {
+    /// Waits until nobody does what the lock would have to wait for.
+    pub(super) async fn wait(self, session: &mut Session, until: BootTime) -> Result<(), MysqlError> {
+        loop {
+            let long = self.long(session).await?;
+            let locker: Option<(u64, String)> = session.ask(LOCKER).await?;
+            let late = clock::now() >= until;
+            match (long.first(), locker) {
+                (None, None) => return Ok(()),
+                (Some(first), _) if late => return Err(first.too_long(session)),
+                (None, Some((id, user))) if late => {
+                    return Err(MysqlError::TablesLocked { server: session.server.clone(), user, id });
+                }
+                _ => self.end(session, &long).await,
             }
+            tokio::time::sleep(PAUSE).await;
         }
-        tokio::time::sleep(PAUSE).await;
     }
-}
 
-/// After a read lock that was not to be had: readers of a table that a statement still uses wait until it ends, also when
-/// nobody asks for the lock any more. With `kill`, SELECTs that began before it was asked for are ended.
-/// The connection that still keeps them waiting is given back.
-pub(super) async fn free_readers(
-    session: &mut Session,
-    own: u32,
-    longest: u64,
-    kill: bool,
-) -> Result<Option<u64>, ClientError> {
-    let mut in_the_way = None;
-    for _ in 0..ROUNDS {
-        let all = running(session, own).await?;
-        if !all.iter().any(Running::waits_for_flush) {
-            return Ok(None);
-        }
-        let oldest = all.iter().filter(|one| !one.waits_for_flush()).max_by_key(|one| one.seconds);
-        in_the_way = oldest.map(|one| one.id);
-        if kill {
-            let older = all.iter().filter(|one| one.seconds >= longest && !one.waits_for_flush());
-            for one in older.filter(|one| one.is_select) {
-                end(session, one).await;
+    /// After a read lock that was not to be had. Readers of a table that was to be closed wait until the statement ends that
+    /// uses it, also when nobody asks for the lock any more, so SELECTs that began before the request are ended, if they
+    /// may be. What is left of such statements is given back.
+    pub(super) async fn free_readers(self, session: &mut Session) -> Result<Option<Running>, ClientError> {
+        for _ in 0..ROUNDS {
+            let long = self.long(session).await?;
+            if !self.kill || !long.iter().any(|one| one.is_select) {
+                break;
             }
+            self.end(session, &long).await;
+            tokio::time::sleep(PAUSE).await;
         }
-        tokio::time::sleep(PAUSE).await;
+        Ok(self.long(session).await?.into_iter().max_by_key(|one| one.seconds))
     }
-    Ok(in_the_way)
+
+    /// The long statements of others.
+    async fn long(self, session: &mut Session) -> Result<Vec<Running>, ClientError> {
+        let rows: Vec<Row> = session.list("SHOW PROCESSLIST", "SHOW PROCESSLIST").await?;
+        let ours = [u64::from(session.id()), u64::from(self.holder)];
+        let is_long = |one: &Running| one.seconds >= self.longest && !one.waits_for_flush();
+        Ok(rows
+            .iter()
+            .filter_map(Running::of)
+            .filter(|one| is_long(one) && !ours.contains(&one.id))
+            .collect())
+    }
+
+    async fn end(self, session: &mut Session, long: &[Running]) {
+        for one in long.iter().filter(|one| self.kill && one.is_select) {
+            end(session, one).await;
+        }
+    }
 }
 
 /// Ends a statement, not its session.

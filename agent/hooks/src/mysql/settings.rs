@@ -26,7 +26,8 @@ pub struct MysqlSettings {
     #[serde(with = "humantime_serde", default = "default_longest")]
     #[schemars(with = "String")]
     pub longest_statement: Duration,
-    /// Whether SELECTs that have been running for longer may be ended. Nothing else ever is.
+    /// Whether SELECTs may be ended that have been running for longer, or that began before a read lock which was not to be
+    /// had: readers of their tables would wait for their end. Nothing else ever is.
     #[serde(default)]
     pub kill_selects: bool,
 }

@@ -96,7 +96,7 @@ async fn a_lock_that_is_not_to_be_had_keeps_no_writer_waiting_and_names_who_keep
     let server = server(&[]);
     let (mut hook, error) = fall_into_the_trap(&server, false).await;
     at_once(&server, "INSERT INTO d.other VALUES (1)");
-    assert!(error.to_string().contains("still keeps readers waiting"), "{error}");
+    assert!(error.to_string().contains("keeps readers of a table waiting"), "{error}");
     let hint = error.hint().unwrap();
     assert!(hint.starts_with("KILL QUERY "), "{hint}");
     server.sql(&hint).unwrap();
@@ -133,7 +133,7 @@ async fn a_quiesce_that_was_given_up_is_ended_by_the_other_connection() {
     tokio::time::timeout(Duration::from_millis(1500), waiting_for_it).await.unwrap_err();
     assert!(!long.has_ended());
     hook.resume(&step(LIMIT)).await.unwrap();
-    at_once(&server, "INSERT INTO d.other VALUES (1)");
+    assert_all_go_on(&server);
     at_once(&server, DEFINE);
 }
 
@@ -153,4 +153,41 @@ async fn a_backup_lock_that_is_not_to_be_had_is_given_up_and_nobody_waits_any_mo
     hook.resume(&step(LIMIT)).await.unwrap();
     assert!(!definition.has_ended());
     at_once(&server, DEFINE);
+}
+
+#[tokio::test]
+async fn the_lock_is_not_asked_for_while_an_idle_session_keeps_tables_locked() {
+    if !require_mysql("a read lock") {
+        return;
+    }
+    let server = server(&[]);
+    for kind in ["READ", "WRITE"] {
+        let mut hook = prepared(locking(&server, true)).await;
+        let mut idle = Session::open(Product::Mysql, &settings(&server).server).await.unwrap();
+        idle.attempt(&format!("LOCK TABLES d.t {kind}")).await.unwrap();
+        let error = hook.quiesce(&step(Duration::from_secs(4))).await.unwrap_err();
+        let (told, hint) = (error.to_string(), error.hint().unwrap());
+        assert!(
+            told.contains("has tables locked for user root") && hint.contains("or KILL "),
+            "{told}: {hint}"
+        );
+        at_once(&server, "INSERT INTO d.other VALUES (1)");
+        hook.resume(&step(LIMIT)).await.unwrap();
+        idle.end().await;
+        assert_all_go_on(&server);
+    }
+}
+
+#[tokio::test]
+async fn readers_that_come_after_the_failure_are_not_kept_waiting_either() {
+    if !require_mysql("a read lock") {
+        return;
+    }
+    let server = server(&[]);
+    let mut hook = prepared(locking(&server, true)).await;
+    let _long = Client::under_way(&server, LONG);
+    // Nobody else reads that table while the lock is asked for.
+    hook.quiesce(&step(LIMIT)).await.unwrap_err();
+    assert_all_go_on(&server);
+    hook.resume(&step(LIMIT)).await.unwrap();
 }
