@@ -4,10 +4,10 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use common::{expect, id, last, start};
+use common::{Client, expect, id, last, start};
 use quiesced_bed::agent::{Agent, AgentOptions};
 use quiesced_bed::servers::Mariadb;
 use quiesced_bed::tool::Tool;
@@ -17,22 +17,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 struct Scene {
     agent: Agent,
-    load: Load,
+    load: Client,
     server: Mariadb,
     data: Volume,
     log: Volume,
     bed: Bed,
-}
-
-/// A client that writes one row after the other into a table with transactions and one without.
-struct Load(Child);
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn folder(volume: &Volume, name: &str) -> PathBuf {
@@ -69,14 +58,14 @@ fn rows(server: &Mariadb) -> [u64; 2] {
     ["d.t", "d.m"].map(|table| server.sql(&format!("SELECT COUNT(*) FROM {table}")).unwrap().parse().unwrap())
 }
 
-fn load(server: &Mariadb, directory: &Path) -> Load {
+/// A client that writes one row after the other into a table with transactions and one without.
+fn load(server: &Mariadb, directory: &Path) -> Client {
     let script = directory.join("load.sql");
     std::fs::write(&script, "INSERT INTO d.t VALUES (); INSERT INTO d.m VALUES ();\n".repeat(200_000))
         .unwrap();
     let mut client = Command::new("mariadb");
     client.arg("--no-defaults").arg(format!("--socket={}", server.socket().display())).arg("--user=root");
-    client.stdin(std::fs::File::open(script).unwrap()).stdout(Stdio::null()).stderr(Stdio::null());
-    Load(client.spawn().unwrap())
+    Client::start(client.stdin(std::fs::File::open(script).unwrap()))
 }
 
 #[test]

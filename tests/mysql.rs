@@ -4,10 +4,10 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use common::{SOON, expect, frozen, id, last, start, wait_until_idle, wait_until_thawed};
+use common::{Client, SOON, expect, frozen, id, last, start, wait_until_idle, wait_until_thawed};
 use quiesced_bed::agent::{Agent, AgentOptions};
 use quiesced_bed::servers::{Mysql, require_mysql};
 use quiesced_bed::tool::Tool;
@@ -30,17 +30,6 @@ struct Scene {
     data: Volume,
     log: Volume,
     bed: Bed,
-}
-
-/// A client of the server's.
-struct Client(Child);
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn folder(volume: &Volume, name: &str) -> PathBuf {
@@ -97,16 +86,14 @@ impl Scene {
         let script = self.bed.directory().join("load.sql");
         std::fs::write(&script, format!("{line}\n").repeat(200_000)).unwrap();
         let mut client = self.server.client("mysql");
-        client.stdin(std::fs::File::open(script).unwrap()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.clients.push(Client(client.spawn().unwrap()));
+        self.clients.push(Client::start(client.stdin(std::fs::File::open(script).unwrap())));
         wait_until("there is load", LIMIT, || self.rows()[0] > 200).unwrap();
     }
 
     /// Begins a statement.
     fn begin(&mut self, statement: &str) {
         let mut client = self.server.client("mysql");
-        client.args(["-e", statement]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.clients.push(Client(client.spawn().unwrap()));
+        self.clients.push(Client::start(client.args(["-e", statement]).stdin(Stdio::null())));
     }
 
     fn rows(&self) -> Vec<u64> {
