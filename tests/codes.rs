@@ -27,12 +27,24 @@ fn a_session_is_0_and_0_and_post_is_0_again() {
 fn with_a_hook_whose_data_is_frozen_the_verdict_is_application_consistent() {
     let host = Simulated::new(&json!({}));
     let hook = ExecHook::new();
-    let agent = start(host.options(&hook.table("queue", "exit 0", "")));
+    let agent = start(host.options(&hook.table("queue", "exit 0", &host.data())));
     expect(0, &agent.pre_script("None").unwrap());
     let post = agent.post_script("None").unwrap();
     expect(0, &post);
     assert!(post.stdout.starts_with("application-consistent: "), "{}", post.stdout);
     assert_eq!(hook.resumed(), 1);
+}
+
+#[test]
+fn a_hook_that_names_no_data_lowers_the_verdict_and_not_the_code() {
+    let host = Simulated::new(&json!({}));
+    let hook = ExecHook::new();
+    let agent = start(host.options(&hook.table("queue", "exit 0", "")));
+    expect(0, &agent.pre_script("None").unwrap());
+    let post = agent.post_script("None").unwrap();
+    expect(0, &post);
+    assert!(post.stdout.starts_with("filesystem-consistent: "), "{}", post.stdout);
+    assert!(post.stdout.contains("hook queue names no data"), "{}", post.stdout);
 }
 
 #[test]
@@ -190,7 +202,7 @@ fn nothing_disturbs_a_session_that_is_not_held_yet() {
     expect(204, &agent.pre_script(&id(1)).unwrap());
     expect(204, &agent.pre_script(&id(2)).unwrap());
     expect(205, &agent.post_script(&id(2)).unwrap());
-    expect(0, &agent.cli(["dry-run"]).unwrap());
+    expect(206, &agent.cli(["dry-run"]).unwrap());
     assert_eq!(status(&agent)["session"]["phase"], "quiescing", "all of that came in time");
     expect(0, &pre.wait().unwrap());
     expect(0, &agent.post_script(&id(1)).unwrap());
@@ -225,7 +237,7 @@ fn a_dry_run_touches_nothing_and_says_what_it_found() {
     let agent = start(host.options(&hook.table("queue", "exit 0", "")));
     expect(0, &agent.cli(["dry-run"]).unwrap());
     expect(0, &agent.pre_script(&id(1)).unwrap());
-    expect(0, &agent.cli(["dry-run", "--execution-id", &id(1)]).unwrap());
+    expect(206, &agent.cli(["dry-run", "--execution-id", &id(1)]).unwrap());
     expect(0, &agent.post_script(&id(1)).unwrap());
     assert_eq!(hook.resumed(), 1, "only the session has resumed");
     std::fs::remove_file(hook.directory().join("queue-quiesce")).unwrap();
@@ -366,4 +378,26 @@ fn an_error_in_the_configuration_keeps_the_agent_from_starting_and_points_at_it(
     for part in ["60-typo.toml:2:1", "leese", "lease"] {
         assert!(refused.stderr.contains(part), "{part} is missing in {}", refused.stderr);
     }
+}
+
+#[test]
+fn an_emergency_exit_does_not_disturb_the_one_before_it() {
+    let host = Simulated::new(&json!({}));
+    let hook = ExecHook::new();
+    let log = hook.directory().join("log");
+    // The first time it fails; then it takes its time.
+    let resume = format!(
+        "echo began >> {log:?}; [ $(wc -l < {log:?}) -gt 1 ] || exit 1; sleep 2; echo ended >> {log:?}"
+    );
+    let resume = common::script(hook.directory(), "slow-resume", &resume);
+    let table =
+        format!("[hook.queue.exec]\nquiesce = [\"/bin/true\"]\nresume = [{resume:?}]\ntimeout = \"6s\"\n");
+    let agent = start(host.options(&table));
+    expect(0, &agent.pre_script(&id(1)).unwrap());
+    expect(202, &agent.post_script(&id(1)).unwrap());
+    let exits = [0; 2].map(|_| agent.start_cli(["thaw", "--all"]).unwrap());
+    for exit in exits {
+        expect(0, &exit.wait().unwrap());
+    }
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "began\nbegan\nended\n");
 }

@@ -240,3 +240,28 @@ fn run(program: &str, arguments: &[&Path]) {
     let output = std::process::Command::new(program).args(arguments).output().unwrap();
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn a_writer_in_another_mount_namespace_is_held_too() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    let data = bed.host_volume("data", Fs::Ext4, 64 * MIB).unwrap().mount_point;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let script = "mount --bind \"$1\" \"$2\" && umount \"$1\" && cd \"$2\" && echo there && read go && echo told > told";
+    let mut writer = std::process::Command::new("unshare");
+    writer.args(["--mount", "sh", "-c", script, "sh"]).arg(&data).arg(elsewhere.path());
+    let mut writer =
+        writer.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut there = [0; 6];
+    std::io::Read::read_exact(writer.stdout.as_mut().unwrap(), &mut there).unwrap();
+    let agent = start(AgentOptions::configured(&freezing(&[&data])));
+    expect(0, &agent.pre_script(&id(1)).unwrap());
+    std::io::Write::write_all(writer.stdin.as_mut().unwrap(), b"go\n").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(!data.join("told").exists(), "it waits");
+    expect(0, &agent.post_script(&id(1)).unwrap());
+    assert!(writer.wait().unwrap().success());
+    assert_eq!(std::fs::read_to_string(data.join("told")).unwrap(), "told\n");
+}

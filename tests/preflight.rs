@@ -3,7 +3,11 @@
 
 mod common;
 
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+
 use common::{Simulated, expect, freezing, id, is_idle, last, start};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 use quiesced_bed::agent::AgentOptions;
 use quiesced_bed::{Bed, Fs, MIB, require_root};
@@ -61,13 +65,20 @@ fn check_names_what_a_dead_agent_may_still_hold() {
     let data = bed.host_volume("data", Fs::Ext4, 64 * MIB).unwrap().mount_point;
     let mut agent = start(AgentOptions::configured(&freezing(&[&data])));
     expect(0, &agent.pre_script(&id(1)).unwrap());
-    expect(0, &agent.cli(["check"]).unwrap());
+    let held = agent.cli(["check"]).unwrap();
+    expect(1, &held);
+    assert_eq!(
+        held.stdout.matches("error: ").count(),
+        1,
+        "an open session, and no foreign freeze:\n{}",
+        held.stdout
+    );
     agent.kill();
     common::wait_until_thawed(&[&data]);
     let checked = agent.cli(["check"]).unwrap();
     expect(1, &checked);
     assert!(
-        checked.stdout.contains("of an agent that has died may still hold 1 thing(s)"),
+        checked.stdout.contains("of an agent that has died, may still hold 1 thing(s)"),
         "{}",
         checked.stdout
     );
@@ -84,4 +95,94 @@ fn a_timeout_that_can_never_be_used_is_a_warning() {
     expect(0, &checked);
     let warning = "warning: hook queue may take 9s, but pre-script is given up after 8s";
     assert!(checked.stdout.contains(warning), "{}", checked.stdout);
+}
+
+/// A FUSE filesystem whose server never says a word: whoever looks at it waits for as long as it is there.
+struct Hung {
+    mount_point: std::path::PathBuf,
+    _server: std::fs::File,
+}
+
+impl Hung {
+    fn new(mount_point: &std::path::Path) -> Self {
+        std::fs::create_dir(mount_point).unwrap();
+        let server = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").unwrap();
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
+        mount(Some("hung"), mount_point, Some("fuse"), MsFlags::empty(), Some(options.as_str())).unwrap();
+        Self { mount_point: mount_point.to_owned(), _server: server }
+    }
+}
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        // Its server ends with this; what still waits for it fails then.
+        let _ = umount2(&self.mount_point, MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn a_filesystem_that_hangs_beside_a_target_holds_nothing_up() {
+    if !require_root("a mount") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    let data = bed.host_volume("data", Fs::Ext4, 64 * MIB).unwrap().mount_point;
+    let _hung = Hung::new(&data.with_file_name("hung"));
+    let agent = start(AgentOptions::configured(&freezing(&[&data])));
+    expect(0, &agent.cli(["plan"]).unwrap());
+    expect(0, &agent.cli(["check"]).unwrap());
+    expect(0, &agent.cli(["dry-run"]).unwrap());
+    expect(0, &agent.pre_script(&id(1)).unwrap());
+    expect(0, &agent.post_script(&id(1)).unwrap());
+}
+
+#[test]
+fn without_root_check_says_what_is_missing() {
+    if !require_root("another user") {
+        return;
+    }
+    let host = Simulated::new(&serde_json::json!({}));
+    let agent = start(host.options(""));
+    let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
+    let binary = agent.directory().join("quiesced");
+    std::fs::copy(common::binary(), &binary).unwrap();
+    for directory in [agent.directory(), runtime.path()] {
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let config = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(config.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let hook = "[hook.queue.exec]\nquiesce = [\"/bin/true\"]\nresume = [\"/bin/true\"]\n";
+    std::fs::create_dir(config.path().join("conf.d")).unwrap();
+    std::fs::write(config.path().join("conf.d/10.toml"), hook).unwrap();
+    let mut check = std::process::Command::new("setpriv");
+    check.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(binary).arg("check");
+    check.arg("--config-dir").arg(config.path()).arg("--runtime-dir").arg(runtime.path());
+    let output = check.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    for part in ["this process may not freeze filesystems: EPERM", "CAP_SYS_ADMIN", "run the command as root"]
+    {
+        assert!(told.contains(part), "{part:?} is missing in:\n{told}");
+    }
+}
+
+#[test]
+fn a_limit_of_the_unit_that_would_stop_a_thaw_is_told() {
+    let host = Simulated::new(&serde_json::json!({}));
+    std::fs::create_dir_all(host.directory().join("run/systemd/system")).unwrap();
+    let properties = [
+        "LoadState=loaded",
+        "KillMode=mixed",
+        "TimeoutStopUSec=5s",
+        "WatchdogUSec=10s",
+        "ExecStopPost={ argv[]=quiesced recover }",
+    ];
+    common::script(host.directory(), "systemctl", &format!("echo '{}'", properties.join("\n")));
+    let path = format!("{}:{}", host.directory().display(), std::env::var("PATH").unwrap());
+    let agent = start(host.options("").variable("PATH", path));
+    let checked = agent.cli(["check"]).unwrap();
+    expect(0, &checked);
+    for part in ["systemd kills the agent 5s after", "TimeoutStopSec=31s", "with KillMode=mixed"] {
+        assert!(checked.stdout.contains(part), "{part:?} is missing in:\n{}", checked.stdout);
+    }
 }

@@ -77,7 +77,7 @@ fn between_the_first_freeze_and_the_last_thaw_nothing_is_written_to_a_disk() {
     agent.signal(Signal::SIGHUP);
     expect(0, &agent.cli(["status"]).unwrap());
     expect(204, &agent.pre_script(&id(2)).unwrap());
-    expect(0, &agent.cli(["dry-run"]).unwrap());
+    expect(206, &agent.cli(["dry-run"]).unwrap());
     expect(0, &agent.post_script(&id(1)).unwrap());
     agent.signal(Signal::SIGTERM);
     agent.wait_exit(common::SOON);

@@ -159,7 +159,7 @@ impl Sample {
 
     /// An agent with this one hook.
     fn agent(&self, host: &Simulated) -> Agent {
-        start(host.options(&self.table()))
+        start(host.options(&format!("{}{}", self.table(), host.data())))
     }
 
     fn is_held(&self) -> bool {

@@ -114,3 +114,39 @@ fn a_freeze_that_returns_after_the_death_of_the_agent_is_thawed_and_hooks_do_not
         scene.assert_works_again();
     }
 }
+
+#[test]
+fn what_an_agent_held_is_released_though_a_thread_of_the_dead_agent_sleeps_on() {
+    if !require_root("a freeze") {
+        return;
+    }
+    let mut scene = Scene::new();
+    let groups = format!(
+        "[group.stuck]\nhooks = []\nfilesystems = [{:?}]\n[group.sound]\nfilesystems = [{:?}]\n",
+        scene.inner, scene.data
+    );
+    scene.agent.write_fragment("60-groups.toml", &groups).unwrap();
+    scene.agent.signal(Signal::SIGHUP);
+    let read = || scene.agent.log().contains("was read again");
+    wait_until("the groups are read", SOON, read).unwrap();
+    std::fs::write(scene.hook.directory().join("spare"), "").unwrap();
+    std::fs::write(scene.inner.join("dirty"), vec![1; 1 << 20]).unwrap();
+    quiesced_bed::volumes::freeze(&scene.outer).unwrap();
+    expect(201, &scene.agent.cli(["pre-script", "--group", "stuck"]).unwrap());
+    let pid = scene.agent.pid();
+    expect(0, &scene.agent.cli(["pre-script", "--execution-id", &id(1), "--group", "sound"]).unwrap());
+    kill(pid, Signal::SIGKILL);
+    let is_zombie = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains(") Z ")
+    };
+    wait_until("the agent is dead", SOON, is_zombie).unwrap();
+    assert!(std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count() > 1, "a thread of it sleeps");
+    expect(0, &scene.agent.cli(["recover"]).unwrap());
+    assert!(!frozen(&scene.data));
+    assert_eq!(scene.hook.resumed(), 1);
+    thaw(&scene.outer).unwrap();
+    scene.agent.kill();
+    scene.agent.restart().unwrap();
+    expect(203, &scene.agent.post_script(&id(1)).unwrap());
+}

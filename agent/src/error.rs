@@ -13,16 +13,24 @@ use crate::config::ConfigErrors;
 pub struct CliError {
     /// Everything that went wrong.
     pub problems: Vec<Problem>,
-    /// A text that stands before them, for errors that bring their own form.
-    pub rendered: Option<String>,
+    /// What is wrong with the configuration, each with its place.
+    pub config: Option<ConfigErrors>,
     /// What the process exits with.
     pub code: u8,
 }
 
 impl CliError {
     /// The configuration has errors.
-    pub fn config(errors: &ConfigErrors) -> Self {
-        Self { problems: Vec::new(), rendered: Some(errors.to_string()), code: 1 }
+    pub const fn config(errors: ConfigErrors) -> Self {
+        Self { problems: Vec::new(), config: Some(errors), code: 1 }
+    }
+
+    /// The error as machines read it; a mistake in a file has `file`, `line` and `column` beside the sentence.
+    pub fn to_json(&self) -> serde_json::Value {
+        let findings =
+            self.config.iter().flat_map(ConfigErrors::findings).map(|finding| serde_json::json!(finding));
+        let problems = self.problems.iter().map(|problem| serde_json::json!(problem));
+        serde_json::json!({ "code": self.code, "problems": findings.chain(problems).collect::<Vec<_>>() })
     }
 
     /// The daemon could not be asked.
@@ -46,14 +54,14 @@ impl From<Problem> for CliError {
 
 impl From<Vec<Problem>> for CliError {
     fn from(problems: Vec<Problem>) -> Self {
-        Self { problems, rendered: None, code: 1 }
+        Self { problems, config: None, code: 1 }
     }
 }
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(rendered) = &self.rendered {
-            writeln!(f, "{}", rendered.trim_end())?;
+        if let Some(errors) = &self.config {
+            writeln!(f, "{}", errors.to_string().trim_end())?;
         }
         self.problems.iter().try_for_each(|problem| write_problem(f, problem))
     }

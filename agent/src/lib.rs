@@ -6,6 +6,8 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod error;
+pub mod facts;
+pub mod init;
 pub mod logging;
 pub mod paths;
 pub mod preflight;

@@ -124,7 +124,7 @@ impl Drop for Client {
     }
 }
 
-/// A made-up host: /data and /logs are ext4 and xfs filesystems of their own.
+/// A made-up host: /data and /logs are ext4 and xfs filesystems of their own, and so is a folder that hooks can look at.
 pub struct Simulated {
     directory: tempfile::TempDir,
 }
@@ -134,10 +134,15 @@ impl Simulated {
         let directory = tempfile::tempdir().unwrap();
         let proc = directory.path().join("proc/self");
         std::fs::create_dir_all(&proc).unwrap();
-        let mounts = "\
-            21 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n\
-            30 21 259:1 / /data rw,relatime - ext4 /dev/nvme1n1 rw\n\
-            31 21 259:2 / /logs rw,relatime - xfs /dev/nvme2n1 rw\n";
+        let files = directory.path().canonicalize().unwrap().join("files");
+        std::fs::create_dir(&files).unwrap();
+        let mounts = format!(
+            "21 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n\
+             30 21 259:1 / /data rw,relatime - ext4 /dev/nvme1n1 rw\n\
+             31 21 259:2 / /logs rw,relatime - xfs /dev/nvme2n1 rw\n\
+             32 21 259:3 / {} rw,relatime - ext4 /dev/nvme3n1 rw\n",
+            files.display()
+        );
         std::fs::write(proc.join("mountinfo"), mounts).unwrap();
         std::fs::write(directory.path().join("proc/swaps"), "Filename\tType\tSize\tUsed\tPriority\n")
             .unwrap();
@@ -145,12 +150,30 @@ impl Simulated {
         Self { directory }
     }
 
+    /// The root of the made-up host.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What a hook's `data` can name, and where that is mounted.
+    pub fn files(&self) -> PathBuf {
+        self.directory.path().canonicalize().unwrap().join("files")
+    }
+
+    /// The key of a hook whose data lies there.
+    pub fn data(&self) -> String {
+        format!("data = [{:?}]\n", self.files())
+    }
+
     pub fn set_faults(&self, faults: &Value) {
         std::fs::write(self.directory.path().join("faults.json"), faults.to_string()).unwrap();
     }
 
     pub fn options(&self, more: &str) -> AgentOptions {
-        let config = format!("{more}\n{}", freezing(&[Path::new("/data"), Path::new("/logs")]));
+        let (files, more) = (self.files(), more.to_owned());
+        let mounts = [Path::new("/data"), Path::new("/logs"), files.as_path()];
+        let held = if more.contains(files.to_str().unwrap()) { &mounts[..] } else { &mounts[..2] };
+        let config = format!("{more}\n{}", freezing(held));
         AgentOptions::configured(&config).variable("QUIESCED_SIMULATE", self.directory.path())
     }
 }

@@ -57,13 +57,13 @@ impl ExitCode {
         Self::ALL.into_iter().find(|code| code.number() == number)
     }
 
-    /// The lifecycle manager's own words for the code.
+    /// The lifecycle manager's words for the code. It calls 203 an auto-thaw, which is only one way for a hold to end.
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::PreScriptFailed => "pre-script failed",
             Self::PostScriptFailed => "post-script failed",
-            Self::AutoThawed => "auto-thaw happened before post-script",
+            Self::AutoThawed => "the hold ended, or was broken, before post-script",
             Self::AlreadyFrozen => "pre-script while post-script was expected",
             Self::AlreadyThawed => "post-script while pre-script was expected",
             Self::NotReady => "application not ready",

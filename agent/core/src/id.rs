@@ -29,6 +29,11 @@ impl ExecutionId {
     pub const fn is_none(&self) -> bool {
         self.0.is_none()
     }
+
+    /// The session of this id, within a sentence.
+    pub fn session(&self) -> String {
+        self.0.as_ref().map_or_else(|| "the session without an id".to_owned(), |id| format!("session {id}"))
+    }
 }
 
 impl FromStr for ExecutionId {

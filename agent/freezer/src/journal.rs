@@ -143,9 +143,11 @@ impl JournalError {
             Self::Io { path, .. } => {
                 format!("look at `ls -l {}` and run the command as root", path.display())
             }
-            Self::NotInMemory(directory) => {
-                format!("use a directory below /run, or `mount -t tmpfs tmpfs {}`", directory.display())
-            }
+            Self::NotInMemory(directory) => format!(
+                "run `mkdir -p {0} && mount -t tmpfs tmpfs {0}`, or give the agent and its commands \
+                 `--runtime-dir /dev/shm/quiesced`",
+                directory.display()
+            ),
             Self::Damaged { path, .. } => format!(
                 "thaw what is frozen with `fsfreeze -u MOUNTPOINT`, then remove the file with `rm {}`",
                 path.display()
@@ -169,6 +171,24 @@ impl Journal {
         runtime_dir.join("journal")
     }
 
+    /// Whether a journal may lie in this directory, or where the directory will be made.
+    ///
+    /// # Errors
+    /// When that is not tmpfs, or cannot be found out.
+    pub fn check_place(runtime_dir: &Path) -> Result<(), JournalError> {
+        let existing = runtime_dir.ancestors().find(|path| path.exists()).unwrap_or(runtime_dir);
+        let failed = |errno: nix::Error| JournalError::Io {
+            path: Self::path(runtime_dir),
+            action: "written",
+            source: errno.into(),
+        };
+        if statfs(existing).map_err(failed)?.filesystem_type() == TMPFS_MAGIC {
+            Ok(())
+        } else {
+            Err(JournalError::NotInMemory(runtime_dir.to_owned()))
+        }
+    }
+
     /// Writes the journal of a session, with everything planned and nothing held.
     ///
     /// # Errors
@@ -176,10 +196,7 @@ impl Journal {
     pub fn create(runtime_dir: &Path, record: &Record) -> Result<Self, JournalError> {
         let path = Self::path(runtime_dir);
         let failed = |action, source| JournalError::Io { path: path.clone(), action, source };
-        let in_memory = statfs(runtime_dir).map_err(|errno| failed("written", errno.into()))?;
-        if in_memory.filesystem_type() != TMPFS_MAGIC {
-            return Err(JournalError::NotInMemory(runtime_dir.to_owned()));
-        }
+        Self::check_place(runtime_dir)?;
         let header = serde_json::to_vec(record).map_err(|error| failed("encoded", error.into()))?;
         let first_letter = header.len() as u64 + 1;
         let mut bytes = header;

@@ -9,6 +9,7 @@ pub mod journal;
 pub mod lock;
 pub mod process;
 pub mod recover;
+pub mod rights;
 pub mod simulated;
 pub mod sys;
 pub mod target;

@@ -52,6 +52,14 @@ impl ProcessId {
         Ok(false)
     }
 
+    /// Whether it was killed or has ended, even if a thread of it still sleeps in the kernel: it does nothing by its own
+    /// will any more. One that cannot be looked at counts as alive.
+    pub fn is_dead(self) -> bool {
+        stat(&proc_file(self.pid, "stat")).is_ok_and(|leader| {
+            leader.is_none_or(|stat| stat.start_time != self.start_time || matches!(stat.state, 'Z' | 'X'))
+        })
+    }
+
     /// Lets it go on if it was stopped: a guardian that goes on finds its socket closed, and thaws.
     pub fn wake(self) {
         if self.is_at_work() {
@@ -103,7 +111,7 @@ mod tests {
     #[test]
     fn this_process_is_at_work() {
         let own = ProcessId::of(i32::try_from(std::process::id()).unwrap()).unwrap();
-        assert!(own.is_at_work());
+        assert!(own.is_at_work() && !own.is_dead());
         assert!(
             !ProcessId { start_time: own.start_time + 1, ..own }.is_at_work(),
             "another one of that number"
@@ -117,7 +125,7 @@ mod tests {
         while stat(&proc_file(id.pid, "stat")).unwrap().unwrap().state != 'Z' {
             std::thread::yield_now();
         }
-        assert!(!id.is_at_work());
+        assert!(!id.is_at_work() && id.is_dead());
         child.wait().unwrap();
         assert!(!id.is_at_work());
     }

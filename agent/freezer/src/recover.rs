@@ -8,6 +8,7 @@
 //! reached is residue, until its device is gone.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -165,7 +166,7 @@ impl Attempt {
 
     fn make(self) {
         let outcome = match open_any(&self.places, self.st_dev) {
-            Ok(directory) => thaw_surely(&directory, self.guardian),
+            Ok(directory) => thaw_surely(&directory, self.guardian, &AtomicBool::new(false)),
             Err(_) if is_gone(self.superblock) => Outcome::Gone,
             Err(reason) => Outcome::Unreachable(reason),
         };
@@ -195,9 +196,16 @@ fn is_gone(superblock: Superblock) -> bool {
 }
 
 /// Thaws a filesystem that another process may still be freezing: tries until that process has gone, and once more.
-/// Blocks for as long as it is at work.
-pub fn thaw_surely(filesystem: &dyn Filesystem, guardian: Option<ProcessId>) -> Outcome {
+/// Blocks for as long as it is at work, unless it is called off: what somebody freezes after we are done is theirs.
+pub fn thaw_surely(
+    filesystem: &dyn Filesystem,
+    guardian: Option<ProcessId>,
+    called_off: &AtomicBool,
+) -> Outcome {
     loop {
+        if called_off.load(Ordering::Acquire) {
+            return Outcome::WasNotFrozen;
+        }
         let at_work = guardian.is_some_and(ProcessId::is_at_work);
         match filesystem.thaw() {
             Ok(()) => return Outcome::Thawed,

@@ -268,6 +268,20 @@ pub enum SqliteError {
         /// The path.
         path: PathBuf,
     },
+    /// A pattern cannot be understood.
+    #[error("{} is no pattern for files", pattern.display())]
+    Pattern {
+        /// The pattern.
+        pattern: PathBuf,
+        /// Why.
+        source: glob::PatternError,
+    },
+    /// A pattern matches nothing: a database that was moved away must not go unnoticed.
+    #[error("{} matches no file", pattern.display())]
+    NoMatch {
+        /// The pattern.
+        pattern: PathBuf,
+    },
     /// The file cannot be examined.
     #[error("the database {} cannot be examined", path.display())]
     Examine {
@@ -438,6 +452,7 @@ impl SqliteError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Busy { path, .. } => Some(format!("find the writer: fuser -v {}", path.display())),
+            Self::NoMatch { pattern } => Some(format!("ls {}", pattern.display())),
             Self::NotADatabase { .. } => {
                 Some("an encrypted database needs an exec or session hook that knows its key".to_owned())
             }

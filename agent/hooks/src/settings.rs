@@ -123,6 +123,7 @@ pub struct SqliteSettings {
     /// Keys that every kind of hook has.
     #[serde(flatten)]
     pub common: CommonSettings,
-    /// The database files, as absolute paths.
+    /// The database files, as absolute paths or as patterns: `/srv/tenants/*.db`. What a pattern matches is looked up in
+    /// every session.
     pub databases: Vec<PathBuf>,
 }

@@ -72,6 +72,11 @@ impl ClientError {
         matches!(self, Self::Connect { .. })
     }
 
+    /// Whether there is no agent any more that could answer.
+    pub const fn is_gone(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::Exchange { .. })
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {

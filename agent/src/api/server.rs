@@ -90,6 +90,10 @@ async fn sessions(State(mailbox): State<Arc<Mailbox>>) -> Response {
 }
 
 async fn open(State(mailbox): State<Arc<Mailbox>>, Json(request): Json<OpenRequest>) -> Response {
+    if let Some(problem) = mailbox.unknown_group(&request.group) {
+        let reply = Reply::new(ExitCode::NotReady, "no session is opened").with_problems(vec![problem]);
+        return (http_status(ExitCode::NotReady), Json(reply)).into_response();
+    }
     let answer = mailbox.ask(Ask::Pre { id: request.execution_id, group: request.group }).await;
     match answer {
         Some(answer) => respond(Some(answer)),

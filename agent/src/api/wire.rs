@@ -9,9 +9,11 @@ use quiesced_core::exit::ExitCode;
 use quiesced_core::id::ExecutionId;
 use quiesced_core::plan::Plan;
 use quiesced_core::problem::Problem;
-use quiesced_core::report::{Phase, Residue, SessionReport};
+use quiesced_core::report::{Ending, Phase, Residue, SessionReport};
 use quiesced_core::session::{Answer, Status, Why};
 use quiesced_core::time::BootTime;
+
+use crate::config::Stamp;
 
 /// `POST /v1/sessions`, `POST /v1/dry-run`
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -63,12 +65,19 @@ impl Reply {
             report: None,
         }
     }
+
+    /// The same reply with what stands in the way.
+    #[must_use]
+    pub fn with_problems(mut self, problems: Vec<Problem>) -> Self {
+        self.problems = problems;
+        self
+    }
 }
 
 impl From<Answer> for Reply {
     fn from(answer: Answer) -> Self {
         let mut reply = Self::new(answer.code, answer.why.to_string());
-        reply.hint = hint(&answer.why);
+        reply.hint = hint(&answer.why, answer.report.as_deref());
         reply.problems = answer.report.as_ref().map(|report| report.problems.clone()).unwrap_or_default();
         reply.warnings = answer.report.as_ref().map(|report| report.warnings.clone()).unwrap_or_default();
         reply.report = answer.report;
@@ -76,23 +85,39 @@ impl From<Answer> for Reply {
     }
 }
 
-fn hint(why: &Why) -> Option<String> {
+fn hint(why: &Why, report: Option<&SessionReport>) -> Option<String> {
+    let ending = match why {
+        Why::Ended(ending) => Some(*ending),
+        _ => report.and_then(|report| report.ending),
+    };
     let hint = match why {
         Why::SessionOpen(_) => "run `quiesced status` to see it; it ends with its post-script or its lease",
         Why::ResidueLeft(_) => "run `quiesced status` to see why, then `quiesced thaw --all` to try again",
         Why::LeaseTooShort => "call post-script for it, or wait until its lease has ended",
         Why::Stopping => "start it again with `systemctl start quiesced`",
         Why::NotHeldYet => "call post-script only after pre-script has exited with 0",
-        Why::AlreadyThawed => "take the snapshot sooner, or raise `lease` in the [agent] table",
+        Why::Ended(_) | Why::AlreadyThawed(_) => return ending.and_then(hint_after).map(str::to_owned),
+        Why::Unknown { open: Some(_), .. } => "run `quiesced status` to see the session that is open",
         Why::Held
         | Why::StillHeld
-        | Why::Ended(_)
-        | Why::AlreadyPosted
-        | Why::NeverHeld
-        | Why::Unknown(_)
+        | Why::AlreadyPosted(_)
+        | Why::NeverHeld(_)
+        | Why::Unknown { open: None, .. }
         | Why::NothingHeld => return None,
     };
     Some(hint.to_owned())
+}
+
+/// What to do about a hold that ended too early.
+const fn hint_after(ending: Ending) -> Option<&'static str> {
+    match ending {
+        Ending::LeaseEnded => Some("take the snapshot sooner, or raise `lease` in the [agent] table"),
+        Ending::Lost => Some("see what became of the agent: `journalctl -u quiesced`"),
+        Ending::BudgetEnded => {
+            Some("raise `pre_script_budget` in the [agent] table, and the policy's script timeout with it")
+        }
+        _ => None,
+    }
 }
 
 /// `GET /v1/status`
@@ -110,6 +135,18 @@ pub struct StatusReply {
     pub residue: Vec<Residue>,
     /// The last session that ended.
     pub last: Option<Box<SessionReport>>,
+    /// Where the settings in force come from.
+    pub config: ConfigStatus,
+}
+
+/// What the agent knows of its configuration files.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigStatus {
+    /// What the directories held when they were read.
+    pub stamp: Stamp,
+    /// Why they could not be read again, if they could not: the earlier settings stay in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Problem>,
 }
 
 /// The session that is open.
@@ -129,7 +166,12 @@ pub struct OpenSession {
 
 impl StatusReply {
     /// What is told of `status` at `now`.
-    pub fn new(status: Status, last: Option<Box<SessionReport>>, now: BootTime) -> Self {
+    pub fn new(
+        status: Status,
+        last: Option<Box<SessionReport>>,
+        config: ConfigStatus,
+        now: BootTime,
+    ) -> Self {
         let session = status.session.map(|open| OpenSession {
             execution_id: open.id,
             group: open.group,
@@ -144,6 +186,7 @@ impl StatusReply {
             session,
             residue: status.residue,
             last,
+            config,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::error::CliError;
 use crate::paths::Paths;
 
 pub(super) fn show(paths: &Paths, origin: bool, json: bool) -> Result<ExitCode, CliError> {
-    let loaded = config::load(&paths.config_sources()).map_err(|errors| CliError::config(&errors))?;
+    let loaded = config::load(&paths.config_sources()).map_err(CliError::config)?;
     if json {
         print_json(&config::show_json(&loaded))?;
     } else {

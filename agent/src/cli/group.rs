@@ -9,10 +9,11 @@ use quiesced_core::finding::Severity;
 use quiesced_core::plan::Plan;
 use quiesced_core::problem::Problem;
 
-use super::{PlanArgs, print_json, render, say, say_aside, tree};
+use super::{PlanArgs, print_json, render, running, say, say_aside, tree};
 use crate::daemon::OWN_BINARY;
 use crate::daemon::survey::Surveyor;
 use crate::error::CliError;
+use crate::facts::Facts;
 use crate::paths::Paths;
 use crate::preflight::{self, Checked};
 
@@ -52,15 +53,16 @@ struct Planned<'a> {
 
 pub(super) async fn check(paths: &Paths, group: &str, json: bool) -> Result<ExitCode, CliError> {
     let surveyor = Arc::new(load(paths)?);
-    let checked = preflight::check(&surveyor, group, Path::new(OWN_BINARY)).await;
+    let mut checked = preflight::check(&surveyor, group, Path::new(OWN_BINARY)).await;
+    checked.findings.extend(running::look(paths, &surveyor).await);
     let is_ready = checked.of(Severity::Error).is_empty();
     if json {
         let Checked { plan, findings } = &checked;
-        print_json(
-            &serde_json::json!({ "group": group, "ready": is_ready, "findings": findings, "plan": plan }),
-        )?;
+        print_json(&serde_json::json!({
+            "group": group, "ready": is_ready, "findings": findings, "plan": plan, "host": Facts::gather()
+        }))?;
     } else {
-        say(&render::checked(group, &checked));
+        say(&format!("{}{}\n", render::checked(group, &checked), Facts::gather()));
     }
     Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -81,5 +83,5 @@ pub(super) fn check_config(paths: &Paths, json: bool) -> Result<ExitCode, CliErr
 }
 
 fn load(paths: &Paths) -> Result<Surveyor, CliError> {
-    Surveyor::load(paths).map_err(|errors| CliError::config(&errors))
+    Surveyor::load(paths).map_err(CliError::config)
 }

@@ -2,8 +2,10 @@
 
 mod config;
 mod group;
+mod init;
 mod release;
 mod render;
+mod running;
 mod session;
 mod status;
 mod tree;
@@ -48,11 +50,14 @@ enum Command {
     DryRun(SessionArgs),
     /// Show what the agent is doing, and the last session.
     Status,
+    /// Write a first configuration from the databases that are found on this host.
+    Init(InitArgs),
     /// Show what a session would hold, and what lies outside.
     Plan(PlanArgs),
     /// Check the configuration and whether a session could run.
     Check(CheckArgs),
     /// The emergency exit: release everything, with or without the daemon.
+    #[command(override_usage = "quiesced thaw --all")]
     Thaw(ThawArgs),
     /// Release what the journal of a dead agent lists; systemd runs this when the agent has ended.
     Recover,
@@ -99,6 +104,13 @@ fn volume_id(text: &str) -> Result<String, String> {
 }
 
 #[derive(Debug, Args)]
+struct InitArgs {
+    /// Print the files, and write none.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Args)]
 struct CheckArgs {
     #[command(flatten)]
     group: GroupArgs,
@@ -142,7 +154,7 @@ pub fn main() -> ExitCode {
     runtime.shutdown_background();
     result.unwrap_or_else(|error| {
         if cli.json {
-            say(&format!("{}\n", serde_json::json!({ "code": error.code, "problems": error.problems })));
+            say(&format!("{}\n", error.to_json()));
         }
         say_aside(&error.to_string());
         ExitCode::from(error.code)
@@ -157,6 +169,7 @@ async fn run(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::PostScript(args) => session::post(paths, args, *json).await,
         Command::DryRun(args) => session::dry_run(paths, args, *json).await,
         Command::Status => status::status(paths, *json).await,
+        Command::Init(args) => init::init(paths, args.dry_run, *json).await,
         Command::Plan(args) => group::plan(paths, args, *json).await,
         Command::Check(args) if args.config_only => group::check_config(paths, *json),
         Command::Check(args) => group::check(paths, &args.group.group, *json).await,

@@ -81,7 +81,9 @@ pub(super) async fn recover(paths: &Paths, json: bool) -> Result<ExitCode, CliEr
 
 fn take_lock(paths: &Paths) -> Result<Option<RuntimeLock>, Problem> {
     RuntimeLock::try_take(&paths.runtime_dir).map_err(|error| {
-        Problem::from_error(&error).within(format!("{} cannot be locked", paths.runtime_dir.display()))
+        Problem::from_error(&error)
+            .within(format!("{} cannot be locked", paths.runtime_dir.display()))
+            .with_hint(Some("run the command as root"))
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_table::{Table, presets};
 
-use quiesced_core::finding::Severity;
+use quiesced_core::finding::{Finding, Severity};
 use quiesced_core::plan::Plan;
 use quiesced_core::report::{SessionReport, StepReport};
 
@@ -69,11 +69,11 @@ fn fitted(text: String, rest: &str) -> String {
     text.chars().take(kept).chain(rest.chars()).collect()
 }
 
-pub(super) fn status(status: &StatusReply) -> String {
+pub(super) fn status(status: &StatusReply, warnings: &[Finding]) -> String {
     let mut text = String::new();
     match &status.session {
         Some(open) => {
-            line!(text, "{}: session {} of group {}", open.phase.name(), open.execution_id, open.group);
+            line!(text, "{}: {} of group {}", open.phase.name(), open.execution_id.session(), open.group);
             if let Some(left) = open.lease_left_ms {
                 line!(text, "the lease ends in {}", seconds(Duration::from_millis(left)));
             }
@@ -87,10 +87,11 @@ pub(super) fn status(status: &StatusReply) -> String {
     }
     if let Some(last) = &status.last {
         let verdict = last.verdict.map(|verdict| verdict.to_string()).unwrap_or_default();
-        line!(text, "last session {}: {verdict}", last.execution_id);
+        line!(text, "last was {}: {verdict}", last.execution_id.session());
         last.reasons.iter().for_each(|reason| line!(text, "  because {reason}"));
         text.push_str(&report(last));
     }
+    warnings.iter().for_each(|found| write_warning(&mut text, &found.problem).unwrap_or_default());
     line!(text, "quiesced {}, process {}", status.version, status.pid);
     text
 }
@@ -129,15 +130,34 @@ pub(super) fn recovered(recovered: &Recovered) -> String {
     let mut text = String::new();
     let Some(id) = &recovered.execution_id else { return "nothing was held\n".to_owned() };
     let all = if recovered.is_clean() { "nothing is held any more" } else { "something may still be held" };
-    line!(text, "{all}: session {id} was left by an agent that has ended");
+    line!(text, "{all}: {} was left by an agent that has ended", id.session());
     for thing in &recovered.things {
         line!(text, "  {}: {}", thing.name, thing.outcome);
     }
     text
 }
 
-/// The timeline of a session: its phases, and under each the steps that ended in it.
+/// What was learned in a session, and how long everything took.
 fn report(report: &SessionReport) -> String {
+    let mut text = String::new();
+    for step in &report.steps {
+        if let Some(note) = &step.note {
+            line!(text, "{}: {note}", named(step));
+        }
+    }
+    text.push_str(&timeline(report));
+    if let Some(window) = report.window() {
+        line!(text, "window {}", seconds(window));
+    }
+    text
+}
+
+fn named(step: &StepReport) -> String {
+    format!("{} {}", format!("{:?}", step.step).to_lowercase(), step.subject)
+}
+
+/// The phases of a session, and under each the steps that ended in it.
+fn timeline(report: &SessionReport) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     for span in &report.phases {
@@ -148,13 +168,11 @@ fn report(report: &SessionReport) -> String {
         };
         for step in report.steps.iter().filter(within) {
             let end = if step.failure.is_some() { "failed" } else { "" };
-            let note = step.note.as_deref().unwrap_or(end);
-            let name = format!("  {} {}", format!("{:?}", step.step).to_lowercase(), step.subject);
-            table.add_row([name, seconds(step.ended - step.began), note.to_owned()]);
+            table.add_row([format!("  {}", named(step)), seconds(step.ended - step.began), end.to_owned()]);
         }
     }
-    let window = report.window().map(|window| format!("window {}\n", seconds(window))).unwrap_or_default();
-    format!("{table}\n{window}")
+    // A table fills its cells with spaces, and SSM shows only so many characters.
+    table.to_string().lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 fn seconds(time: Duration) -> String {

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use quiesced_core::exit::ExitCode as Code;
 use quiesced_core::id::ExecutionId;
+use quiesced_core::problem::Problem;
+use quiesced_core::session::{Answer, Why};
 
 use super::{SessionArgs, print_json, render, say};
 use crate::api::client::{self, ClientError};
@@ -11,6 +13,7 @@ use crate::api::wire::{OpenRequest, Reply};
 use crate::daemon::store;
 use crate::error::CliError;
 use crate::paths::Paths;
+use crate::preflight::leftovers;
 
 pub(super) async fn pre(paths: &Paths, args: &SessionArgs, json: bool) -> Result<ExitCode, CliError> {
     let reply = client::post(&paths.socket(), "/v1/sessions", &open_request(args)).await;
@@ -21,8 +24,8 @@ pub(super) async fn post(paths: &Paths, args: &SessionArgs, json: bool) -> Resul
     let path = format!("/v1/sessions/{}/release", args.execution_id);
     match client::post(&paths.socket(), &path, &serde_json::Value::Null).await {
         Ok(reply) => finish(&reply, json),
-        // An agent that went away in the middle is as gone as one that was never there.
-        Err(error) => match without_daemon(paths, &args.execution_id) {
+        // An agent that went away in the middle is as gone as one that was never there. One that is only late is not.
+        Err(error) => match error.is_gone().then(|| without_daemon(paths, &args.execution_id)).flatten() {
             Some(reply) => finish(&reply, json),
             None => Err(failed(&error, Code::PostScriptFailed)),
         },
@@ -40,10 +43,13 @@ fn open_request(args: &SessionArgs) -> OpenRequest {
 
 /// What the agent itself would answer once it runs again: whatever it held is released, or being released, without it.
 fn without_daemon(paths: &Paths, id: &ExecutionId) -> Option<Reply> {
-    let outcome = store::outcome_on_disk(&paths.sessions(), id)?;
-    let code = outcome.code_of_post(id);
-    let mut reply = Reply::new(code, "the agent is not running, and its records show how the session ended");
-    reply.hint = Some("start it with `systemctl start quiesced`".to_owned());
+    let (report, outcome) = store::last_on_disk(&paths.sessions(), id)?;
+    let unknown = || (Code::AlreadyThawed, Why::Unknown { id: id.clone(), open: None });
+    let (code, why) = outcome.of_post(id).unwrap_or_else(unknown);
+    let mut reply = Reply::from(Answer { code, why, report: Some(Box::new(report)) });
+    let gone = Problem::new("the agent is not running; its records on disk were asked");
+    reply.problems.push(gone.with_hint(Some("start it with `systemctl start quiesced`")));
+    reply.problems.extend(leftovers::look(&paths.runtime_dir).into_iter().map(|left| left.problem));
     Some(reply)
 }
 

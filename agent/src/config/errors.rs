@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
+use quiesced_core::problem::Problem;
+
 use super::origins::lossy;
 use super::texts::{Place, Texts};
 
@@ -51,6 +53,15 @@ impl Finding {
     pub(super) fn also(mut self, span: Range<usize>, label: impl Into<String>) -> Self {
         self.also.push((span, label.into()));
         self
+    }
+}
+
+impl From<&Finding> for Problem {
+    /// The form for places that show no lines of files.
+    fn from(finding: &Finding) -> Self {
+        let line = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
+        Self::new(format!("{}{line}: {}", finding.file.display(), finding.message))
+            .with_hint(finding.hint.clone())
     }
 }
 

@@ -24,6 +24,7 @@ mod schema;
 mod settings;
 mod shape;
 mod show;
+mod stamp;
 mod texts;
 mod trust;
 
@@ -37,7 +38,8 @@ pub use settings::{
     AgentSettings, DEFAULT_GROUP, FilesystemSelection, GroupSettings, HookSelection, LogLevel, LogSettings,
     OnConflict, Settings,
 };
-pub use show::{show, show_json};
+pub use show::{inline, show, show_json};
+pub use stamp::Stamp;
 pub use texts::nearest;
 
 /// Where the files are looked for.
@@ -74,6 +76,8 @@ pub struct Loaded {
     pub origins: Origins,
     /// The files that were read, in the order in which they were merged.
     pub files: Vec<PathBuf>,
+    /// What the directories held just before.
+    pub stamp: Stamp,
 }
 
 /// Reads the configuration.
@@ -81,15 +85,16 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong with it, not only the first thing.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
+    let stamp = Stamp::of(&sources.directories);
     let mut fragments = fragments::find(sources);
     let mut findings = std::mem::take(&mut fragments.findings);
     let trees = fragments.parse(&mut findings);
+    let origins = Origins::of(&trees, &fragments.texts);
     let merged = Merged::of(trees);
     let settings = read::settings(&merged, &fragments.texts, &mut findings);
     match settings {
         Some(settings) if findings.is_empty() => {
-            let origins = Origins::of(&merged, &fragments.texts);
-            Ok(Loaded { settings, origins, files: fragments.texts.paths() })
+            Ok(Loaded { settings, origins, files: fragments.texts.paths(), stamp })
         }
         _ => {
             drop(merged);

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 use toml::de::{DeTable, DeValue};
 
-use super::merged::Merged;
 use super::texts::Texts;
 
 /// Where a key was written.
@@ -29,13 +28,15 @@ impl fmt::Display for Origin {
 /// The origin of every key that was written. What is not here is a default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
-    keys: BTreeMap<Vec<String>, Origin>,
+    /// By path, in the order in which the files are merged: the last one is in force.
+    keys: BTreeMap<Vec<String>, Vec<Origin>>,
 }
 
 impl Origins {
-    pub(super) fn of(merged: &Merged<'_>, texts: &Texts) -> Self {
+    /// The origins of trees that are yet to be merged, in rising priority.
+    pub(super) fn of(trees: &[DeTable<'_>], texts: &Texts) -> Self {
         let mut origins = Self::default();
-        origins.add(&merged.root, &mut Vec::new(), texts);
+        trees.iter().for_each(|tree| origins.add(tree, &mut Vec::new(), texts));
         origins
     }
 
@@ -45,22 +46,41 @@ impl Origins {
             if let DeValue::Table(table) = value.get_ref() {
                 self.add(table, path, texts);
             } else if let Some(place) = texts.place(&key.span()) {
-                self.keys.insert(path.clone(), Origin { file: place.path.to_owned(), line: place.line });
+                let origin = Origin { file: place.path.to_owned(), line: place.line };
+                self.keys.entry(path.clone()).or_default().push(origin);
             }
             path.pop();
         }
     }
 
+    /// Where a table's first key was written.
+    pub fn of_table<S: AsRef<str>>(&self, path: &[S]) -> Option<&Origin> {
+        let within =
+            |key: &[String]| key.iter().zip(path).filter(|(a, b)| *a == b.as_ref()).count() == path.len();
+        let places = self.keys.iter().filter(|(key, _)| within(key)).filter_map(|(_, places)| places.last());
+        places.min_by_key(|place| (&place.file, place.line))
+    }
+
     /// Where the key at this path was written; `None` for a default.
     pub fn get<S: AsRef<str>>(&self, path: &[S]) -> Option<&Origin> {
+        self.all(path).last()
+    }
+
+    /// Where the key at this path was also written, to no effect: the file that would come next in force is the first.
+    pub fn overridden<S: AsRef<str>>(&self, path: &[S]) -> impl Iterator<Item = &Origin> {
+        self.all(path).iter().rev().skip(1)
+    }
+
+    fn all<S: AsRef<str>>(&self, path: &[S]) -> &[Origin] {
         let path: Vec<String> = path.iter().map(|step| step.as_ref().to_owned()).collect();
-        self.keys.get(&path)
+        self.keys.get(&path).map_or(&[], Vec::as_slice)
     }
 }
 
 impl Serialize for Origins {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.keys.iter().map(|(path, origin)| (dotted(path), origin)))
+        let in_force = self.keys.iter().filter_map(|(path, origins)| Some((dotted(path), origins.last()?)));
+        serializer.collect_map(in_force)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What settings of the right shape must also obey. Every rule is tried on every table; none stops the others.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +19,12 @@ use super::texts::Texts;
 
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST_LEASE: Duration = Duration::from_secs(600);
+/// The longest script timeout of a lifecycle policy is 120 s, and the SSM document's own; an answer must be on its way
+/// before.
+const LONGEST_BUDGET: Duration = Duration::from_secs(100);
+/// What a lifecycle policy may say (`ExecutionTimeout` in
+/// <https://docs.aws.amazon.com/dlm/latest/APIReference/API_Script.html>).
+const SCRIPT_TIMEOUTS: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(120);
 const LONGEST_NAME: usize = 64;
 
 /// Tries every rule.
@@ -56,16 +63,23 @@ impl Rules<'_> {
     }
 
     fn agent(&mut self) {
-        let Some(AgentSettings { lease, pre_script_budget: budget, .. }) = self.draft.agent else { return };
+        let Some(AgentSettings { lease, pre_script_budget: budget, script_timeout, .. }) = self.draft.agent
+        else {
+            return;
+        };
         let (lease_at, budget_at) = (&["agent", "lease"][..], &["agent", "pre_script_budget"][..]);
         if !(SHORTEST..=LONGEST_LEASE).contains(&lease) {
             self.add(lease_at, format!("the lease is {}; it must last from 1s to 10m", shown(lease)));
         }
-        if budget < SHORTEST {
-            self.add(
-                budget_at,
-                format!("the budget of pre-script is {}; at least 1s is needed", shown(budget)),
-            );
+        if !(SHORTEST..=LONGEST_BUDGET).contains(&budget) {
+            let message =
+                format!("the budget of pre-script is {}; it must be from 1s to 100s", shown(budget));
+            self.add(budget_at, message);
+        }
+        if !SCRIPT_TIMEOUTS.contains(&script_timeout) {
+            let message =
+                format!("the script timeout is {}; policies have 10s to 120s", shown(script_timeout));
+            self.add(&["agent", "script_timeout"], message);
         }
         if lease <= budget {
             let message = format!(

@@ -65,10 +65,14 @@ pub struct AgentSettings {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "humantime"))]
     pub lease: Duration,
-    /// How long pre-script may take. It must end before the policy's script timeout, which is 10s by default.
+    /// How long pre-script may take. It must end before the policy's script timeout. From 1s to 100s.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "humantime"))]
     pub pre_script_budget: Duration,
+    /// The script timeout of the lifecycle policy: what is configured here is checked against it. From 10s to 120s.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "humantime"))]
+    pub script_timeout: Duration,
     /// What happens to a pre-script that meets another one's session.
     pub on_conflict: OnConflict,
     /// Whether the filesystem of `/` may be frozen. SSM cannot run post-script while it is.
@@ -80,6 +84,7 @@ impl Default for AgentSettings {
         Self {
             lease: Duration::from_secs(30),
             pre_script_budget: Duration::from_secs(8),
+            script_timeout: Duration::from_secs(10),
             on_conflict: OnConflict::Reject,
             allow_root: false,
         }

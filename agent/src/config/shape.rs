@@ -12,6 +12,9 @@ use super::origins::dotted;
 use super::schema::{DURATION, alternatives, expected, fits, found, only_property, quote, words};
 use super::texts::{Texts, nearest};
 
+/// How a duration is written.
+const DURATION_HINT: &str = "a number with a unit, in quotes, such as \"500ms\", \"8s\" or \"1m 30s\"";
+
 /// Compares values with the parts of one schema.
 #[derive(Debug)]
 pub(super) struct Shape<'a> {
@@ -47,8 +50,10 @@ impl<'a> Shape<'a> {
             }
         }
         if !fits(schema, value.get_ref()) {
-            return self
-                .add(value, format!("expected {}, found {}", expected(schema), found(value.get_ref())));
+            let message = format!("expected {}, found {}", expected(schema), found(value.get_ref()));
+            let mut finding = self.texts.finding(value.span(), message);
+            finding.hint = (schema["format"] == DURATION).then(|| DURATION_HINT.to_owned());
+            return self.findings.push(finding);
         }
         match value.get_ref() {
             DeValue::Table(table) => self.table(schema, table, value, path),
@@ -212,8 +217,7 @@ impl<'a> Shape<'a> {
             && let Err(error) = humantime::parse_duration(text)
         {
             let message = format!("`{text}` is not a duration: {error}");
-            let hint = "a number with a unit, such as \"500ms\", \"8s\" or \"1m 30s\"";
-            self.findings.push(self.texts.finding(value.span(), message).hint(hint));
+            self.findings.push(self.texts.finding(value.span(), message).hint(DURATION_HINT));
         }
     }
 

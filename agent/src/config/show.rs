@@ -56,7 +56,10 @@ impl Page<'_> {
         let Some(origins) = self.origins else { return String::new() };
         match origins.get(path) {
             // A file name may hold a line feed, which would end the comment.
-            Some(origin) => format!("# {}", origin.to_string().escape_debug()),
+            Some(origin) => {
+                let overridden = origins.overridden(path).map(|other| format!(", instead of {other}"));
+                format!("# {}", format!("{origin}{}", overridden.collect::<String>()).escape_debug())
+            }
             None => "# default".to_owned(),
         }
     }
@@ -72,7 +75,8 @@ impl Page<'_> {
     }
 }
 
-fn inline(value: &Value) -> String {
+/// A value as TOML writes it on one line.
+pub fn inline(value: &Value) -> String {
     match value {
         Value::String(text) => toml::Value::from(text.as_str()).to_string(),
         Value::Array(values) => format!("[{}]", values.iter().map(inline).collect::<Vec<_>>().join(", ")),

@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use quiesced_core::id::ExecutionId;
 use quiesced_core::problem::Problem;
 use quiesced_core::report::{Ending, HostFacts, Residue, SessionReport, ThingKind};
-use quiesced_core::session::{Action, Event, Machine, OnConflict, Policy, Progress, RequestId};
+use quiesced_core::session::{Action, Answer, Event, Machine, OnConflict, Policy, Progress, RequestId};
 use quiesced_core::time::BootTime;
 use quiesced_freezer::clock;
 
@@ -77,10 +78,14 @@ pub struct Driver {
     lingering: Option<Window>,
     /// Requests for which the residue has been tried once more already.
     retried: HashSet<RequestId>,
+    /// It is being tried. A second recovery beside it would end the commands of the first.
+    retrying: Option<JoinHandle<()>>,
     /// The last report on its way to the disk.
     saving: Option<JoinHandle<()>>,
     /// The configuration is to be read again when the session has ended.
     reload_pending: bool,
+    /// Why it could not be read again, if it could not.
+    refused: Vec<Problem>,
     leaving: bool,
 }
 
@@ -111,8 +116,10 @@ impl Driver {
             window: None,
             lingering: None,
             retried: HashSet::new(),
+            retrying: None,
             saving: None,
             reload_pending: false,
+            refused: Vec::new(),
             leaving: false,
         }
     }
@@ -149,6 +156,7 @@ impl Driver {
             () = self.parts.notify.watchdog() => None,
             Some(()) = self.parts.reload.recv() => {
                 self.reload();
+                self.publish();
                 None
             }
         }
@@ -178,11 +186,16 @@ impl Driver {
 
     /// Tries once more to release what an earlier session left, then lets the machine answer. What the journal does not
     /// owe any more has been released by somebody else meanwhile.
-    fn retry_residue(&self, request: RequestId) {
+    fn retry_residue(&mut self, request: RequestId) {
+        let before = self.retrying.take();
         let (sender, paths) = (self.parts.sender.clone(), self.parts.surveyor.borrow().paths.clone());
         let residue = self.machine.status().residue.into_iter().filter(|left| !self.ends_with_runner(left));
         let residue: Vec<Residue> = residue.collect();
-        tokio::spawn(async move {
+        let retry = async move {
+            if let Some(before) = before {
+                // How it went stands in the journal.
+                drop(before.await);
+            }
             match recovery::recover(&paths, RETRY_PATIENCE).await {
                 Ok(recovered) => {
                     for left in residue.into_iter().filter(|left| recovered.released(left.kind, &left.name)) {
@@ -193,7 +206,8 @@ impl Driver {
             }
             // A driver that has ended answers nobody.
             drop(sender.send(Event::ReleaseAll { request }));
-        });
+        };
+        self.retrying = Some(tokio::spawn(retry));
     }
 
     /// Whether what is left is known to the agent alone, and not to the journal.
@@ -217,9 +231,19 @@ impl Driver {
                 self.with_window(|window, _| window.release(hook, verify_until));
             }
             Action::Close(report) => self.close(*report),
-            Action::Answer { request, answer } => self.parts.mailbox.answer(request, answer),
+            Action::Answer { request, answer } => self.answer(request, answer),
             Action::Exit => self.leaving = true,
         }
+    }
+
+    /// The machine remembers of a session that has ended only its code; the report tells why.
+    fn answer(&self, request: RequestId, mut answer: Answer) {
+        let is_open = |id: &ExecutionId| self.machine.status().session.is_some_and(|open| open.id == *id);
+        if let Some(id) = answer.why.ended_session().filter(|id| !is_open(id)) {
+            let report = self.parts.reports.iter().rfind(|report| report.execution_id == *id);
+            answer.report = report.cloned().map(Box::new);
+        }
+        self.parts.mailbox.answer(request, answer);
     }
 
     fn with_window(&mut self, act: impl FnOnce(&mut Window, BootTime)) {
@@ -349,9 +373,11 @@ impl Driver {
                 self.machine.set_policy(policy(&surveyor.settings));
                 // The daemon holds a receiver for as long as the driver runs.
                 drop(self.parts.surveyor.send(Arc::new(surveyor)));
+                self.refused.clear();
                 tracing::info!("the configuration was read again");
             }
             Err(errors) => {
+                self.refused = errors.findings().iter().map(Problem::from).collect();
                 tracing::error!("the configuration has errors, so the earlier one stays in force:\n{errors}");
             }
         }
@@ -364,6 +390,7 @@ impl Driver {
         self.parts.published.send_modify(|published| {
             published.status = status;
             published.sessions = Arc::clone(&self.parts.reports);
+            published.refused.clone_from(&self.refused);
         });
     }
 }

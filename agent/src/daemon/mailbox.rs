@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use quiesced_core::id::ExecutionId;
+use quiesced_core::problem::Problem;
 use quiesced_core::report::SessionReport;
 use quiesced_core::session::{Answer, Event, RequestId, Status};
 use quiesced_freezer::clock;
 
 use super::survey::Surveyor;
-use crate::api::wire::{Reply, StatusReply};
+use crate::api::wire::{ConfigStatus, Reply, StatusReply};
 
 /// What a client asks of the driver.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct Published {
     pub status: Status,
     /// The reports of earlier sessions, oldest first.
     pub sessions: Arc<Vec<SessionReport>>,
+    /// Why the configuration could not be read again, if it could not.
+    pub refused: Vec<Problem>,
 }
 
 type Waiting = Arc<Mutex<HashMap<RequestId, oneshot::Sender<Answer>>>>;
@@ -94,7 +97,13 @@ impl Mailbox {
     pub fn status(&self) -> StatusReply {
         let published = self.published.borrow().clone();
         let last = published.sessions.last().cloned().map(Box::new);
-        StatusReply::new(published.status, last, clock::now())
+        let config = ConfigStatus { stamp: self.surveyor.borrow().stamp.clone(), refused: published.refused };
+        StatusReply::new(published.status, last, config, clock::now())
+    }
+
+    /// What is wrong with a group that no session can be opened for.
+    pub fn unknown_group(&self, group: &str) -> Option<Problem> {
+        self.surveyor.borrow().group(group).err()
     }
 
     /// The reports of earlier sessions, oldest first.
@@ -105,7 +114,8 @@ impl Mailbox {
     /// Preflight and plan for a group, without touching anything and without the driver.
     pub async fn dry_run(&self, group: &str) -> Reply {
         let surveyor = Arc::clone(&self.surveyor.borrow());
-        surveyor.dry_run(group).await
+        let open = self.published.borrow().status.session.as_ref().map(|open| open.id.clone());
+        surveyor.dry_run(group, open.as_ref()).await
     }
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<RequestId, oneshot::Sender<Answer>>> {

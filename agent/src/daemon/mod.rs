@@ -28,10 +28,11 @@ use tokio::sync::{mpsc, watch};
 use quiesced_core::problem::Problem;
 use quiesced_core::session::{Event, Machine};
 use quiesced_freezer::clock;
+use quiesced_freezer::journal::Journal;
 use quiesced_freezer::lock::RuntimeLock;
 
 use crate::api::server;
-use crate::config::{self, ConfigErrors};
+use crate::config::{self, ConfigErrors, Sources};
 use crate::error::CliError;
 use crate::logging;
 use crate::paths::Paths;
@@ -54,8 +55,16 @@ impl Surveyor {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(paths: &Paths) -> Result<Self, ConfigErrors> {
-        let loaded = config::load(&paths.config_sources())?;
-        Ok(Self { settings: loaded.settings, paths: paths.clone(), config_files: loaded.files })
+        Self::load_from(paths, &paths.config_sources())
+    }
+
+    /// Reads a configuration that lies elsewhere.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load_from(paths: &Paths, sources: &Sources) -> Result<Self, ConfigErrors> {
+        let config::Loaded { settings, origins, files, stamp } = config::load(sources)?;
+        Ok(Self { settings, paths: paths.clone(), config_files: files, origins, stamp })
     }
 }
 
@@ -64,7 +73,7 @@ impl Surveyor {
 /// # Errors
 /// When it cannot start; nothing has been touched then but what an earlier agent had left held.
 pub async fn run(paths: &Paths) -> Result<(), CliError> {
-    let surveyor = Surveyor::load(paths).map_err(|errors| CliError::config(&errors))?;
+    let surveyor = Surveyor::load(paths).map_err(CliError::config)?;
     let _lock = own_runtime_dir(paths)?;
     let directory = surveyor.settings.log.directory.clone().unwrap_or_else(|| paths.default_log_dir());
     let (gate, _log) = logging::start(&surveyor.settings.log, &directory).map_err(|error| {
@@ -81,7 +90,7 @@ pub async fn run(paths: &Paths) -> Result<(), CliError> {
     let (sender, events) = mpsc::unbounded_channel();
     let machine = Machine::new(policy(&surveyor.settings), store::past(&reports));
     let reports = Arc::new(reports);
-    let first = Published { status: machine.status(), sessions: Arc::clone(&reports) };
+    let first = Published { status: machine.status(), sessions: Arc::clone(&reports), refused: Vec::new() };
     let (published, seen) = watch::channel(first);
     let (surveyor, current) = watch::channel(Arc::new(surveyor));
     let mailbox = Arc::new(Mailbox::new(sender.clone(), seen, current));
@@ -124,6 +133,8 @@ pub async fn run(paths: &Paths) -> Result<(), CliError> {
 /// Makes the runtime directory, and the agent its only one.
 fn own_runtime_dir(paths: &Paths) -> Result<RuntimeLock, Problem> {
     let directory = paths.runtime_dir.display();
+    Journal::check_place(&paths.runtime_dir)
+        .map_err(|error| Problem::from_error(&error).with_hint(Some(error.hint())))?;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&paths.runtime_dir);
     made.map_err(|error| {
         Problem::from_error(&error)

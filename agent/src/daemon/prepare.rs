@@ -26,7 +26,7 @@ use quiesced_topology::Mounts;
 
 use super::steps;
 use super::store::Store;
-use super::survey::{Surveyor, blocking, inspect};
+use super::survey::{Surveyor, blocking};
 use super::window::{Stillness, Window};
 use crate::config::GroupSettings;
 use crate::preflight;
@@ -99,7 +99,7 @@ pub async fn prepare(job: Job) -> Result<Ready, NotPrepared> {
     let group = group.clone();
     let id = job.report.execution_id.clone();
     let (mut runner, names) = job.surveyor.runner(&group, id.clone());
-    let (inspected, data) = inspect(&mut runner, &names, job.budget_ends).await;
+    let (inspected, data) = job.surveyor.inspect(&mut runner, &names, job.budget_ends).await;
     job.note(inspected);
     let data = match data {
         Ok(data) => data,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use quiesced_core::id::ExecutionId;
 use quiesced_core::problem::Problem;
 use quiesced_core::report::ThingKind;
 use quiesced_freezer::journal::{Journal, JournalError, Record, Status};
@@ -19,7 +20,7 @@ use crate::paths::Paths;
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Recovered {
     /// The session whose journal it was; absent when there was none.
-    pub execution_id: Option<String>,
+    pub execution_id: Option<ExecutionId>,
     /// Everything that was or may have been held.
     pub things: Vec<RecoveredThing>,
 }
@@ -85,7 +86,7 @@ pub async fn recover(paths: &Paths, patience: Duration) -> Result<Recovered, Pro
         return Ok(Recovered::default());
     };
     let end = Instant::now() + patience;
-    let execution_id = record.execution_id.to_string();
+    let execution_id = record.execution_id.clone();
     let root = paths.host_root().to_owned();
     let mut recovery = off_task(move || begin(&root, &record, &statuses)).await?;
     recovery = wait(recovery, FILESYSTEMS_FIRST.min(patience)).await?;

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use quiesced_core::id::ExecutionId;
 use quiesced_core::report::{Ending, REPORT_VERSION, SessionReport};
 use quiesced_core::session::{Outcome, Past};
 use quiesced_core::verdict::Verdict;
@@ -166,11 +167,15 @@ fn file_name(report: &SessionReport) -> String {
     format!("{stamp}-{began:020}-{}.json", report.execution_id)
 }
 
-/// How the last session of this id ended, as far as the disk tells; for when no agent runs that could be asked.
-pub fn outcome_on_disk(directory: &Path, id: &quiesced_core::id::ExecutionId) -> Option<Outcome> {
+/// The last session of this id and how it ended, as far as the disk tells; for when no agent runs that could be asked.
+pub fn last_on_disk(directory: &Path, id: &ExecutionId) -> Option<(SessionReport, Outcome)> {
     let store = Store { directory: directory.to_owned(), writing: Arc::default() };
     let files = store.files().ok()?;
     let reports = files.iter().rev().filter_map(|path| read(path).ok());
-    let report = reports.into_iter().find(|report| report.execution_id == *id)?;
-    Some(outcome(&report).unwrap_or(Outcome::AutoThawed))
+    let mut report = reports.into_iter().find(|report| report.execution_id == *id)?;
+    if report.ending.is_none() {
+        complete_lost(&mut report);
+    }
+    let outcome = outcome(&report)?;
+    Some((report, outcome))
 }

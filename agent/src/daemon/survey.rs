@@ -22,7 +22,7 @@ use quiesced_topology::{BlockStack, Mount, Mounts, OwnPath, Rules, TopologyError
 
 use super::{OWN_BINARY, steps};
 use crate::api::wire::Reply;
-use crate::config::{FilesystemSelection, GroupSettings, Settings};
+use crate::config::{FilesystemSelection, GroupSettings, OnConflict, Origins, Settings, Stamp};
 use crate::paths::Paths;
 use crate::preflight;
 
@@ -39,6 +39,10 @@ pub struct Surveyor {
     pub paths: Paths,
     /// The files that the configuration was read from.
     pub config_files: Vec<PathBuf>,
+    /// Where each setting was written.
+    pub origins: Origins,
+    /// What the directories of the configuration held when it was read.
+    pub stamp: Stamp,
 }
 
 /// What lies on what, and what must not be frozen, at one moment.
@@ -108,6 +112,11 @@ impl Host {
     /// The mounts.
     pub const fn mounts(&self) -> &Mounts {
         &self.mounts
+    }
+
+    /// Whether no rule forbids to freeze the filesystem of a mount.
+    pub fn may_freeze(&self, mount: &Mount) -> bool {
+        self.rules.denial(&self.mounts, mount).is_none()
     }
 
     /// Resolves a group: `hooks` are its hooks, with the names they come after and where their data lies.
@@ -280,32 +289,43 @@ enum Refusal {
     Problem(Problem),
 }
 
-/// Asks every hook of a runner where its data lies. Each answer is also a step of the session.
-///
-/// # Errors
-/// What every hook that is not ready said.
-pub async fn inspect(
-    runner: &mut Runner,
-    names: &[String],
-    deadline: BootTime,
-) -> (Vec<StepReport>, Result<Vec<Vec<PathBuf>>, Vec<Problem>>) {
-    (0..names.len()).for_each(|hook| runner.inspect(hook, deadline));
-    let mut data = vec![Vec::new(); names.len()];
-    let (mut steps, mut problems) = (Vec::new(), Vec::new());
-    for _ in names {
-        let done = runner.next().await;
-        let Outcome::Inspected(timed) = done.outcome else { continue };
-        let (step, found) = steps::report(Step::Inspect, &names[done.hook], timed);
-        problems.extend(step.failure.clone());
-        steps.push(step);
-        if let Some(Inspection { data_paths }) = found {
-            data[done.hook] = data_paths.into_iter().map(|data| data.path).collect();
-        }
-    }
-    (steps, if problems.is_empty() { Ok(data) } else { Err(problems) })
-}
-
 impl Surveyor {
+    /// Asks every hook of a runner where its data lies. Each answer is also a step of the session.
+    ///
+    /// # Errors
+    /// What every hook that is not ready said, in the order of their names.
+    pub async fn inspect(
+        &self,
+        runner: &mut Runner,
+        names: &[String],
+        deadline: BootTime,
+    ) -> (Vec<StepReport>, Result<Vec<Vec<PathBuf>>, Vec<Problem>>) {
+        (0..names.len()).for_each(|hook| runner.inspect(hook, deadline));
+        let mut data = vec![Vec::new(); names.len()];
+        let (mut steps, mut problems) = (Vec::new(), BTreeMap::new());
+        for _ in names {
+            let done = runner.next().await;
+            let Outcome::Inspected(timed) = done.outcome else { continue };
+            let name = &names[done.hook];
+            let (mut step, found) = steps::report(Step::Inspect, name, timed);
+            step.failure = step.failure.map(|problem| self.placed(name, problem));
+            problems.extend(step.failure.clone().map(|problem| (done.hook, problem)));
+            steps.push(step);
+            if let Some(Inspection { data_paths }) = found {
+                data[done.hook] = data_paths.into_iter().map(|data| data.path).collect();
+            }
+        }
+        (steps, if problems.is_empty() { Ok(data) } else { Err(problems.into_values().collect()) })
+    }
+
+    /// The problem of a hook, with the place where the hook is configured.
+    fn placed(&self, hook: &str, mut problem: Problem) -> Problem {
+        let Some(place) = self.origins.of_table(&["hook", hook]) else { return problem };
+        let place = format!("hook {hook} is configured at {place}");
+        problem.hint = Some(problem.hint.map_or_else(|| place.clone(), |hint| format!("{hint}; {place}")));
+        problem
+    }
+
     /// The group of this name.
     ///
     /// # Errors
@@ -373,17 +393,26 @@ impl Surveyor {
         let group = self.group(group_name).map_err(|problem| vec![problem])?.clone();
         let (mut runner, names) = self.runner(&group, ExecutionId::NONE);
         let deadline = clock::now() + self.settings.agent.pre_script_budget;
-        let (_, inspected) = inspect(&mut runner, &names, deadline).await;
+        let (_, inspected) = self.inspect(&mut runner, &names, deadline).await;
         runner.close().await;
         let data = inspected?;
         let surveyor = Arc::clone(self);
         blocking(move || surveyor.resolve(&group, &names, data)).await?.map(|(_, plan)| plan)
     }
 
-    /// What a dry-run answers.
-    pub async fn dry_run(self: &Arc<Self>, group: &str) -> Reply {
+    /// A session that is open keeps every other one out, unless that would take its place.
+    pub fn in_the_way(&self, open: &ExecutionId) -> Option<Problem> {
+        let message = format!("{} is open: another pre-script is refused with 204", open.session());
+        let hint = "run `quiesced status` to see it; it ends with its post-script or its lease";
+        (self.settings.agent.on_conflict == OnConflict::Reject)
+            .then(|| Problem::new(message).with_hint(Some(hint)))
+    }
+
+    /// What a dry-run answers while the session `open` is open.
+    pub async fn dry_run(self: &Arc<Self>, group: &str, open: Option<&ExecutionId>) -> Reply {
         let checked = preflight::check(self, group, Path::new(OWN_BINARY)).await;
-        let problems = checked.of(Severity::Error);
+        let mut problems = checked.of(Severity::Error);
+        problems.extend(open.and_then(|open| self.in_the_way(open)));
         let mut reply = if problems.is_empty() {
             Reply::new(ExitCode::Done, "everything is ready; nothing was touched")
         } else {

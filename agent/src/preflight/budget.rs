@@ -15,14 +15,34 @@ const BASELINE: u64 = 125 * 1024 * 1024;
 
 pub(super) fn look(settings: &Settings, group: &GroupSettings, root: &Path) -> Vec<Finding> {
     let budget = settings.agent.pre_script_budget;
-    let mut findings: Vec<Finding> = settings
-        .hooks_of(group)
-        .filter_map(|(name, hook)| too_long(name, hook.common().timeout, budget))
-        .collect();
+    let hooks = settings.hooks_of(group);
+    let mut findings: Vec<Finding> =
+        hooks.filter_map(|(name, hook)| too_long(name, hook.common().timeout, budget)).collect();
+    let slowest = settings.hooks_of(group).map(|(_, hook)| hook.common().timeout).max().unwrap_or_default();
+    findings.extend(cut_short("pre_script_budget", budget, settings.agent.script_timeout));
+    findings.extend(cut_short("timeout", slowest, settings.agent.script_timeout));
     // A host without the file is made up; the kernel always has it.
     let meminfo = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
     findings.extend(too_dirty(unwritten(&meminfo), budget));
     findings
+}
+
+/// For SSM to start the command and to fetch its answer.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// What may take longer than the lifecycle manager waits for a script: pre-script by its budget, post-script by the time
+/// that a hook may take to resume.
+fn cut_short(key: &str, takes: Duration, script_timeout: Duration) -> Option<Finding> {
+    let message = || {
+        format!(
+            "`{key}` lets a script take {}, and the policy's script timeout of {} ends it before its answer is there",
+            humantime::format_duration(takes),
+            humantime::format_duration(script_timeout)
+        )
+    };
+    let hint =
+        "lower it, or raise the policy's script timeout and say so in `script_timeout` in the [agent] table";
+    (takes + MARGIN > script_timeout).then(|| Finding::warning(Problem::new(message()).with_hint(Some(hint))))
 }
 
 fn too_long(hook: &str, timeout: Duration, budget: Duration) -> Option<Finding> {
@@ -77,6 +97,13 @@ mod tests {
         assert_eq!(too_dirty(8 * BASELINE, budget), None);
         let found = too_dirty(9 * BASELINE, budget).unwrap();
         assert!(found.problem.message.starts_with("1125 MiB "), "{found:?}");
+    }
+
+    #[test]
+    fn what_the_policy_would_cut_short_is_told() {
+        let policy = Duration::from_secs(10);
+        assert_eq!(cut_short("timeout", Duration::from_secs(9), policy), None);
+        assert!(cut_short("timeout", Duration::from_millis(9_001), policy).is_some());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! frozen filesystem, everybody waits for it, also whoever would thaw.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use quiesced_core::finding::Finding;
 use quiesced_core::problem::Problem;
@@ -13,32 +13,19 @@ const ASKS: u64 = 0x0001_0000 | 0x0002_0000 | 0x0004_0000 | 0x0010_0000;
 
 /// Every process that is asked for permission to use files.
 pub(super) fn look(root: &Path) -> Vec<Finding> {
-    let Ok(processes) = fs::read_dir(root.join("proc")) else { return Vec::new() };
-    // A process that ends meanwhile, or that only root may look at, is passed over.
-    let paths = processes.flatten().map(|entry| entry.path());
-    paths.filter(|path| is_process(path) && listens(path)).map(|path| finding(&path)).collect()
-}
-
-fn is_process(path: &Path) -> bool {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-fn listens(process: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(process.join("fd")) else { return false };
-    entries.flatten().any(|entry| {
-        let leads = fs::read_link(entry.path());
-        let is_fanotify = leads.is_ok_and(|leads| leads.as_os_str() == "anon_inode:[fanotify]");
-        is_fanotify
-            && fs::read_to_string(process.join("fdinfo").join(entry.file_name()))
-                .is_ok_and(|text| asks(&text))
-    })
+    let mut processes: Vec<PathBuf> = super::holders(root, "anon_inode:[fanotify]")
+        .filter(|(process, descriptor)| {
+            fs::read_to_string(process.join("fdinfo").join(descriptor)).is_ok_and(|text| asks(&text))
+        })
+        .map(|(process, _)| process)
+        .collect();
+    processes.dedup();
+    processes.iter().map(|process| finding(process)).collect()
 }
 
 /// Whether a mark of `/proc/PID/fdinfo/FD` asks for permission (proc_pid_fdinfo(5)):
 /// `fanotify mnt_id:12 mflags:0 mask:10000 ignored_mask:0`.
-fn asks(fdinfo: &str) -> bool {
+pub fn asks(fdinfo: &str) -> bool {
     let marks = fdinfo.lines().filter(|line| line.starts_with("fanotify "));
     marks.flat_map(str::split_whitespace).any(|word| {
         let mask = word.strip_prefix("mask:").and_then(|mask| u64::from_str_radix(mask, 16).ok());

@@ -8,8 +8,14 @@ use quiesced_core::superblock::Superblock;
 use quiesced_freezer::clock;
 use quiesced_freezer::journal::{Journal, Record, Status, Thing};
 
+/// Looks whether a session can keep its journal in a runtime directory.
+pub(super) fn place(runtime_dir: &Path) -> Option<Finding> {
+    let error = Journal::check_place(runtime_dir).err()?;
+    Some(Finding::error(Problem::from_error(&error).with_hint(Some(error.hint()))))
+}
+
 /// Looks at the journal of a runtime directory. That of a session which is open belongs to a living agent.
-pub(super) fn look(runtime_dir: &Path) -> Vec<Finding> {
+pub fn look(runtime_dir: &Path) -> Vec<Finding> {
     match Journal::read(runtime_dir) {
         Ok(None) => Vec::new(),
         Ok(Some((record, statuses))) => left(&record, &statuses).into_iter().collect(),
@@ -20,7 +26,7 @@ pub(super) fn look(runtime_dir: &Path) -> Vec<Finding> {
 /// The filesystems that an open session of a living agent may have frozen: nobody else's freeze, and no place to write to.
 pub(super) fn held_by_an_open_session(runtime_dir: &Path) -> Vec<Superblock> {
     let Ok(Some((record, statuses))) = Journal::read(runtime_dir) else { return Vec::new() };
-    if !record.agent.is_at_work() {
+    if record.agent.is_dead() {
         return Vec::new();
     }
     let held = record.things.iter().zip(statuses).filter(|(_, status)| status.is_owed());
@@ -38,9 +44,9 @@ fn left(record: &Record, statuses: &[Status]) -> Option<Finding> {
         return Some(Finding::warning(Problem::new(message).with_hint(Some(hint))));
     }
     let owed = statuses.iter().filter(|status| status.is_owed()).count();
-    let id = &record.execution_id;
-    let message = format!("the session {id} of an agent that has died may still hold {owed} thing(s)");
-    (owed > 0 && !record.agent.is_at_work())
+    let session = record.execution_id.session();
+    let message = format!("{session}, of an agent that has died, may still hold {owed} thing(s)");
+    (owed > 0 && record.agent.is_dead())
         .then(|| Finding::error(Problem::new(message).with_hint(Some("quiesced recover"))))
 }
 

@@ -5,11 +5,19 @@
 //! ([`writes`]).
 
 mod budget;
-mod fanotify;
+mod extent;
+pub mod fanotify;
 mod health;
-mod leftovers;
+mod kernel;
+pub mod leftovers;
+mod rights;
+mod room;
+mod unit;
 pub mod writes;
 
+use std::ffi::OsString;
+use std::fs::DirEntry;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,11 +74,13 @@ pub async fn check(surveyor: &Arc<Surveyor>, group_name: &str, program: &Path) -
         Ok((plan, group)) => {
             let Found { frozen, mut findings } = run(surveyor, group, &plan, program).await;
             findings.extend(frozen.into_iter().map(Finding::error));
+            findings.extend(unit::look(&surveyor.settings, group, surveyor.paths.host_root()).await);
             Checked { plan: Some(plan), findings }
         }
         Err(problems) => {
             let mut findings: Vec<Finding> = problems.into_iter().map(Finding::error).collect();
             findings.extend(leftovers::look(&surveyor.paths.runtime_dir));
+            findings.extend(leftovers::place(&surveyor.paths.runtime_dir));
             Checked { plan: None, findings }
         }
     }
@@ -95,16 +105,47 @@ pub async fn run(surveyor: &Arc<Surveyor>, group: &GroupSettings, plan: &Plan, p
     if !group.expect_volumes.is_empty() {
         findings.extend(plan.uncovered(&group.expect_volumes).into_iter().map(Finding::error));
     }
+    // Threads and processes answer in no order; people compare.
+    findings.sort_by(|a, b| (a.severity, &a.problem.message).cmp(&(b.severity, &b.problem.message)));
     Found { frozen, findings }
 }
 
 fn look(surveyor: &Surveyor, group: &GroupSettings, plan: &Plan) -> Vec<Finding> {
     let root = surveyor.paths.host_root();
     let mut findings = leftovers::look(&surveyor.paths.runtime_dir);
+    findings.extend(leftovers::place(&surveyor.paths.runtime_dir));
+    findings.extend(extent::look(plan, root));
     findings.extend(health::look(plan, root));
     findings.extend(budget::look(&surveyor.settings, group, root));
     findings.extend(fanotify::look(root));
+    findings.extend(kernel::look(plan, root));
+    if surveyor.paths.simulate.is_none() {
+        findings.extend(rights::look(&surveyor.paths.runtime_dir));
+        findings.extend(room::look(&surveyor.paths.state_dir));
+    }
+    if surveyor.paths.simulate.is_none() && !nix::unistd::geteuid().is_root() {
+        let problem =
+            Problem::new("without root, other processes and the right to freeze cannot be looked at");
+        findings.push(Finding::warning(problem.with_hint(Some("run the command as root"))));
+    }
     findings
+}
+
+/// The descriptors of processes that lead to something of this name, each with the directory of its process in `/proc`. A
+/// process that ends meanwhile, or that only root may look at, is passed over.
+fn holders(root: &Path, target: &str) -> impl Iterator<Item = (PathBuf, OsString)> {
+    let is_process = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        name.as_bytes().iter().all(u8::is_ascii_digit)
+    };
+    let processes = std::fs::read_dir(root.join("proc")).into_iter().flatten().flatten();
+    processes.map(|entry| entry.path()).filter(is_process).flat_map(move |process| {
+        let open = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+        let leads =
+            |entry: &DirEntry| std::fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == target);
+        let held: Vec<_> = open.filter(leads).map(|entry| (process.clone(), entry.file_name())).collect();
+        held
+    })
 }
 
 /// Filesystems of a made-up host are not there to be written to, and those of an open session are frozen by ourselves.

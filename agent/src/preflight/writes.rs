@@ -75,11 +75,16 @@ pub async fn ask(program: &Path, mount_point: &Path) -> io::Result<Writes> {
     Ok(waits)
 }
 
-/// A writer waits for a thaw in the percpu rwsem of the superblock (fs/super.c, `struct sb_writers`), and nowhere else.
+/// A writer waits for a thaw in the percpu rwsem of the superblock (fs/super.c, `struct sb_writers`), on its way to write
+/// access of the mount. The inner function has another name before Linux 5.7 (kernel/locking/percpu-rwsem.c), and
+/// processes that begin or end wait in such a semaphore too, that of their cgroup.
 fn waits_for_thaw(child: &Child) -> bool {
     let Some(pid) = child.id() else { return false };
     let stack = std::fs::read_to_string(format!("/proc/{pid}/stack"));
-    stack.is_ok_and(|stack| stack.contains("percpu_rwsem_wait"))
+    let waits = ["percpu_rwsem_wait", "__percpu_down_read"];
+    stack.is_ok_and(|stack| {
+        stack.contains("mnt_want_write") && waits.iter().any(|function| stack.contains(function))
+    })
 }
 
 fn start(program: &Path, mount_point: &Path) -> io::Result<Child> {
@@ -100,7 +105,9 @@ pub async fn obstacles(program: &Path, mount_points: Vec<PathBuf>) -> (Vec<Probl
         });
     }
     let (mut frozen, mut others) = (Vec::new(), Vec::new());
-    for (mount_point, writes) in asks.join_all().await {
+    let mut answers = asks.join_all().await;
+    answers.sort_by(|(a, _), (b, _)| a.cmp(b));
+    for (mount_point, writes) in answers {
         let point = mount_point.display();
         match writes {
             Ok(Writes::Taken) => {}

@@ -57,7 +57,7 @@ hooks = "queue"
     3 | pre_script_budget = "8 parsecs"
       |                     ^^^^^^^^^^^
       |
-      = hint: a number with a unit, such as "500ms", "8s" or "1m 30s"
+      = hint: a number with a unit, in quotes, such as "500ms", "8s" or "1m 30s"
 
     error: `replase` is not one of "reject" or "replace"
      --> /etc/10-agent.toml:4:15
@@ -285,7 +285,7 @@ fn programs_get_the_place_of_each_error() {
         "line": 2,
         "column": 9,
         "message": "`x` is not a duration: expected number at 0",
-        "hint": "a number with a unit, such as \"500ms\", \"8s\" or \"1m 30s\"",
+        "hint": "a number with a unit, in quotes, such as \"500ms\", \"8s\" or \"1m 30s\"",
     }]);
     assert_eq!(json!(errors.findings()), expected);
 }

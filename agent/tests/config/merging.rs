@@ -130,6 +130,7 @@ fn every_key_is_shown_with_the_line_that_said_it() {
     lease = "20s"             # /lib/10.toml:2
     on_conflict = "reject"    # default
     pre_script_budget = "8s"  # default
+    script_timeout = "10s"    # default
 
     [group.default]
     expect_volumes = []       # default
@@ -159,6 +160,18 @@ fn what_is_shown_is_a_configuration_that_says_the_same() {
     for with_origin in [false, true] {
         assert_eq!(Host::with(show(&loaded, with_origin)).settings(), loaded.settings);
     }
+}
+
+#[test]
+fn what_a_later_file_overrides_is_shown_with_its_place() {
+    let host = Host::with(lease(20));
+    host.write("etc/b.toml", lease(25));
+    let shown = show(&host.load().unwrap(), true);
+    let place = |name: &str| host.path(name).display().to_string();
+    let expected =
+        format!("lease = \"25s\"  # {}:2, instead of {}:2\n", place("etc/b.toml"), place("etc/a.toml"));
+    let aligned = shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n");
+    assert!(aligned.collect::<String>().contains(&expected.replace("  #", " #")), "{shown}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn the_lease_lasts_from_a_second_to_ten_minutes() {
         [
             "the lease is 900ms; it must last from 1s to 10m",
             "the lease (900ms) must be longer than the budget of pre-script (900ms), which is part of it",
-            "the budget of pre-script is 900ms; at least 1s is needed",
+            "the budget of pre-script is 900ms; it must be from 1s to 100s",
         ]
     );
 }

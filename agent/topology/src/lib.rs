@@ -8,6 +8,7 @@
 
 mod error;
 mod escape;
+mod fstab;
 mod kind;
 mod mountinfo;
 mod mounts;
@@ -18,6 +19,7 @@ mod stack;
 mod swaps;
 
 pub use error::{BadLine, LineProblem, TopologyError};
+pub use fstab::boot_mounts;
 pub use kind::{Kind, Unfreezable};
 pub use mountinfo::Mount;
 pub use mounts::Mounts;

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod bench;
 pub mod claim;
+pub mod cycles;
 pub mod demo;
 pub mod dlm;
 pub mod observe;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use quiesced_bed::cycles::{self, AgentUnderTest};
 use quiesced_bed::writers::{Pair, Work, check_pair, serve};
 use quiesced_bed::{bench, demo, sweep_leftovers};
 
@@ -43,6 +44,24 @@ enum Command {
         #[arg(long)]
         agent: PathBuf,
     },
+    /// Snapshots databases under load, restores the snapshots and reads them, again and again.
+    Cycles {
+        /// How many cycles of each engine and mode.
+        #[arg(default_value_t = 10)]
+        count: u32,
+        /// Only engines with this in their name.
+        #[arg(long, default_value = "")]
+        only: String,
+        /// Take the same snapshots without quiescing or freezing anything.
+        #[arg(long)]
+        without_agent: bool,
+        /// The agent's binary.
+        #[arg(long)]
+        agent: PathBuf,
+        /// The SSM document.
+        #[arg(long)]
+        document: PathBuf,
+    },
     /// Removes what killed tests left: processes, freezes, mounts, loop devices and files.
     Sweep,
 }
@@ -71,6 +90,14 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Demo { agent, simulated: true, .. } => return Ok(code(demo::simulate(&agent)?)),
         Command::Demo { agent, document, .. } => {
             return Ok(code(demo::run(&agent, &std::fs::read_to_string(document)?)?));
+        }
+        Command::Cycles { count, only, without_agent: true, .. } => {
+            return Ok(code(cycles::print(count, &only, None)?));
+        }
+        Command::Cycles { count, only, agent, document, .. } => {
+            let document = std::fs::read_to_string(document)?;
+            let agent = AgentUnderTest { binary: &agent, document: &document };
+            return Ok(code(cycles::print(count, &only, Some(&agent))?));
         }
         Command::Bench { agent } => bench::run(&agent)?,
         Command::Sweep => sweep_leftovers()?,

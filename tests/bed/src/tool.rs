@@ -16,14 +16,14 @@ pub enum ToolError {
         source: io::Error,
     },
     /// The tool ran and failed.
-    #[error("`{line}` ended with {status}: {stderr}")]
+    #[error("`{line}` ended with {status}: {printed}")]
     Failed {
         /// The command line.
         line: String,
         /// How it ended.
         status: ExitStatus,
-        /// What it printed.
-        stderr: String,
+        /// What it printed, errors first.
+        printed: String,
     },
 }
 
@@ -48,7 +48,13 @@ pub struct Tool {
 impl Tool {
     /// The tool `program`, found through `PATH`.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        Self::from(Command::new(program))
+        Self::of(Command::new(program))
+    }
+
+    /// A command that was put together elsewhere.
+    pub fn of(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).env("LC_ALL", "C");
+        Self { command }
     }
 
     /// Adds one argument.
@@ -77,16 +83,10 @@ impl Tool {
         if output.status.success() {
             Ok(text(&output.stdout))
         } else {
-            let stderr = text(&output.stderr);
-            Err(ToolError::Failed { line, status: output.status, stderr })
+            // Checkers report what they find on standard output.
+            let printed = format!("{}\n{}", text(&output.stderr), text(&output.stdout)).trim().to_owned();
+            Err(ToolError::Failed { line, status: output.status, printed })
         }
-    }
-}
-
-impl From<Command> for Tool {
-    fn from(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).env("LC_ALL", "C");
-        Self { command }
     }
 }
 

@@ -225,7 +225,7 @@ pub enum Why {
     #[error("the session is already held, and too little of its lease is left for another snapshot")]
     LeaseTooShort,
     /// A pre-script found a session open.
-    #[error("the session {0} is open")]
+    #[error("{} is open", .0.session())]
     SessionOpen(ExecutionId),
     /// A pre-script came while the residue of an earlier session is still held.
     #[error("an earlier session could not release {0}")]
@@ -238,22 +238,41 @@ pub enum Why {
     Ended(Ending),
     /// A post-script came a second time.
     #[error("the session was already ended by its post-script")]
-    AlreadyPosted,
+    AlreadyPosted(ExecutionId),
     /// A post-script came for a session whose hold had ended before.
     #[error("the hold of this session ended before post-script was called")]
-    AlreadyThawed,
+    AlreadyThawed(ExecutionId),
     /// A post-script came for a session whose pre-script is not answered yet.
     #[error("the pre-script of this session has not been answered yet")]
     NotHeldYet,
     /// A post-script came for a session that never held anything.
     #[error("the pre-script of this session failed, so there is nothing to release")]
-    NeverHeld,
+    NeverHeld(ExecutionId),
     /// A post-script came for a session that nobody knows.
-    #[error("no session {0} is open")]
-    Unknown(ExecutionId),
+    #[error("{} is not open{}", .id.session(), other(.open.as_ref()))]
+    Unknown {
+        /// The id that was asked for.
+        id: ExecutionId,
+        /// The session that is open instead.
+        open: Option<ExecutionId>,
+    },
     /// An operator asked for a release, and nothing was held.
     #[error("nothing was held")]
     NothingHeld,
+}
+
+fn other(open: Option<&ExecutionId>) -> String {
+    open.map(|id| format!(", but {} is", id.session())).unwrap_or_default()
+}
+
+impl Why {
+    /// The session that has ended and that the answer is about; its report tells how.
+    pub const fn ended_session(&self) -> Option<&ExecutionId> {
+        match self {
+            Self::AlreadyPosted(id) | Self::AlreadyThawed(id) | Self::NeverHeld(id) => Some(id),
+            _ => None,
+        }
+    }
 }
 
 /// What the machine is doing, for everybody who asks.

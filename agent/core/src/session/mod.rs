@@ -159,18 +159,14 @@ impl Machine {
                     running.turn_back(Ending::Post, turn);
                 }
                 (false, false) => turn.answer(request, ExitCode::AlreadyThawed, Why::NotHeldYet),
-                (false, true) => turn.answer(request, ExitCode::AlreadyThawed, Why::NeverHeld),
+                (false, true) => turn.answer(request, ExitCode::AlreadyThawed, Why::NeverHeld(id.clone())),
             };
         }
-        let outcome = self.past.outcome(id);
-        let why = match outcome {
-            Some(Outcome::Posted(_)) if id.is_none() => Why::Unknown(id.clone()),
-            Some(Outcome::Posted(_)) => Why::AlreadyPosted,
-            Some(Outcome::AutoThawed) => Why::AlreadyThawed,
-            Some(Outcome::NeverHeld) => Why::NeverHeld,
-            None => Why::Unknown(id.clone()),
-        };
-        let code = outcome.map_or(ExitCode::AlreadyThawed, |outcome| outcome.code_of_post(id));
+        let (code, why) =
+            self.past.outcome(id).and_then(|outcome| outcome.of_post(id)).unwrap_or_else(|| {
+                let open = self.running.as_ref().map(|running| running.id().clone());
+                (ExitCode::AlreadyThawed, Why::Unknown { id: id.clone(), open })
+            });
         turn.answer(request, code, why);
     }
 

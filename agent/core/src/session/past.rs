@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::Why;
 use crate::exit::ExitCode;
 use crate::id::ExecutionId;
 
@@ -20,14 +21,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The code for a post-script that comes now. Without an id there is no telling whether it is the same post-script
-    /// again or that of a session which never was: a success must not be repeated to it.
-    pub fn code_of_post(self, id: &ExecutionId) -> ExitCode {
+    /// What a post-script that comes now is answered. Without an id there is no telling whether it is the same
+    /// post-script again or that of a session which never was: a success must not be repeated to it.
+    pub fn of_post(self, id: &ExecutionId) -> Option<(ExitCode, Why)> {
         match self {
-            Self::Posted(_) if id.is_none() => ExitCode::AlreadyThawed,
-            Self::Posted(code) => code,
-            Self::AutoThawed => ExitCode::AutoThawed,
-            Self::NeverHeld => ExitCode::AlreadyThawed,
+            Self::Posted(_) if id.is_none() => None,
+            Self::Posted(code) => Some((code, Why::AlreadyPosted(id.clone()))),
+            Self::AutoThawed => Some((ExitCode::AutoThawed, Why::AlreadyThawed(id.clone()))),
+            Self::NeverHeld => Some((ExitCode::AlreadyThawed, Why::NeverHeld(id.clone()))),
         }
     }
 }

@@ -241,16 +241,24 @@ impl Running {
         if !self.holds.is_releasing(hook) {
             return;
         }
-        let name = &self.holds.plan.hooks[hook].name;
+        let planned = &self.holds.plan.hooks[hook];
+        let (name, keeps_nothing) = (&planned.name, planned.data.is_empty());
         if let Some(problem) = verify.as_ref().and_then(|step| step.failure.as_ref()) {
             self.broken.push(format!("hook {name} lost its hold: {problem}"));
             self.report.problems.push(problem.clone());
         } else if verify.is_none() && self.was_held && self.ending == Some(Ending::Post) {
             self.broken.push(format!("hook {name} was not asked for proof"));
         }
-        self.unproved.extend(
-            unproved.map(|why| format!("nothing proves that hook {name} held its application: {why}")),
-        );
+        match unproved {
+            Some(why) => {
+                self.unproved.push(format!("nothing proves that hook {name} held its application: {why}"));
+            }
+            None if keeps_nothing && verify.is_some() => {
+                let reason = "so nothing shows that what it stores lies on a frozen filesystem";
+                self.unproved.push(format!("hook {name} names no data, {reason}"));
+            }
+            None => {}
+        }
         self.report.steps.extend(verify);
     }
 

@@ -249,3 +249,37 @@ fn only_servers_with_backup_stages_are_known() {
         assert!(!is_known(other), "{other}");
     }
 }
+
+#[tokio::test]
+async fn tables_that_lie_elsewhere_are_found() {
+    if !require_root("a server of another user") {
+        return;
+    }
+    let server = server(&[]);
+    let fast = tempfile::tempdir().unwrap();
+    assert!(Command::new("chown").arg("mysql:").arg(fast.path()).status().unwrap().success());
+    let place = fast.path().display();
+    server.sql(&format!("CREATE TABLE d.e (n INT) ENGINE = InnoDB DATA DIRECTORY = '{place}'")).unwrap();
+    server.sql(&format!("CREATE TABLE d.f (n INT) ENGINE = MyISAM DATA DIRECTORY = '{place}'")).unwrap();
+    let paths = inspected(settings(&server)).await.unwrap().data_paths;
+    for expected in [fast.path().join("d"), fast.path().to_owned()] {
+        assert!(paths.iter().any(|data| data.path == expected), "{expected:?} is not among {paths:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_directory_only_has_the_name_of_one_here_is_refused() {
+    if !require_root("a server of another user") {
+        return;
+    }
+    let (server, parent) = (server(&[]), tempfile::tempdir().unwrap());
+    // It works in the directory that it was started in, wherever that is moved.
+    let data = std::path::PathBuf::from(server.sql("SELECT @@datadir").unwrap().trim());
+    fs::rename(&data, parent.path().join("moved")).unwrap();
+    fs::create_dir(&data).unwrap();
+    let error = inspected(settings(&server)).await.unwrap_err();
+    assert!(error.to_string().contains("not that directory of this host"), "{error}");
+    fs::remove_dir(&data).unwrap();
+    fs::rename(parent.path().join("moved"), &data).unwrap();
+    inspected(settings(&server)).await.unwrap();
+}

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::error::MysqlError;
+use super::plain::plain_table;
 use super::rights::Rights;
 use super::settings::{MysqlMode, MysqlSettings};
-use crate::mysql_client::{ClientError, Server, Session, look_through, numbers, refuse_galera};
+use crate::mysql_client::{ClientError, Server, Session, numbers, refuse_galera};
 
 /// Asks for the channels over which the server copies another, and whether what comes is applied. A group's own are none.
 const CHANNELS: &str = "SELECT CHANNEL_NAME, SERVICE_STATE FROM performance_schema.replication_applier_status \
@@ -122,14 +123,11 @@ impl Facts {
         Ok(table.map(|table| format!("{} is a table without transactions", table.display())))
     }
 
-    /// A file of a table without transactions. The agent looks itself: the server tells only of tables that its user has
-    /// a right on, and the agent's user should have none.
+    /// A file of a table without transactions.
     pub(super) async fn plain_table(&self) -> Result<Option<PathBuf>, MysqlError> {
-        let looked = look_through(self.data_directory.clone()).await;
-        let elsewhere = |(path, source)| {
-            MysqlError::from(ClientError::Elsewhere { server: self.server.clone(), path, source })
-        };
-        Ok(looked.map_err(elsewhere)?.plain)
+        let looked = plain_table(self.data_directory.clone()).await;
+        let server = || self.server.clone();
+        looked.map_err(|(path, source)| ClientError::Elsewhere { server: server(), path, source }.into())
     }
 }
 

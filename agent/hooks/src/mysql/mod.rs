@@ -21,6 +21,7 @@
 mod error;
 mod facts;
 mod hold;
+mod plain;
 mod position;
 mod processes;
 mod replica;

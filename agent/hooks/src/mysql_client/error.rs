@@ -60,7 +60,7 @@ pub enum ClientError {
         server: Server,
     },
     /// A directory that it names is not on this host.
-    #[error("{server} keeps data in {path}, which is not there on this host")]
+    #[error("{server} keeps data in {path}, which is not that directory of this host")]
     Elsewhere {
         /// The server.
         server: Server,
@@ -116,7 +116,8 @@ impl ClientError {
             }
             Self::OtherServer { server, version } => Some(other_hint(server.product, version)),
             Self::Elsewhere { .. } => Some(
-                "run the agent where the server runs: on its host, and not beside its container".to_owned(),
+                "run the agent as root where the server runs: on its host, and not beside its container"
+                    .to_owned(),
             ),
             Self::Lost { .. } => None,
         }

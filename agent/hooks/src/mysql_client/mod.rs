@@ -1,8 +1,8 @@
 //! What the hooks of MariaDB and MySQL share: both speak one protocol, and are set up by one kind of table.
 
 mod error;
-mod folder;
 mod places;
+mod scattered;
 mod session;
 pub mod settings;
 
@@ -11,7 +11,6 @@ use std::time::Duration;
 
 pub use error::ClientError;
 pub(crate) use error::{code, lost};
-pub(crate) use folder::look_through;
 pub(crate) use places::{Place, data_paths};
 pub(crate) use session::{Session, field};
 

@@ -1,11 +1,13 @@
 //! Where a server keeps its data: the server says so, and the host must have it.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Session;
 use super::error::ClientError;
-use super::folder::look_through;
+use super::{Session, scattered};
 use crate::hook::DataPath;
+use crate::server::residence;
 
 /// A variable of the server's that names a place.
 #[derive(Debug)]
@@ -34,15 +36,19 @@ impl Place {
     }
 }
 
-/// The data directory, `places` as far as the server has them, and what symbolic links in the data directory lead to.
+/// The data directory, `places` as far as the server has them, and what lies elsewhere without being asked for.
 pub(crate) async fn data_paths(
     session: &mut Session,
     places: &[Place],
 ) -> Result<Vec<DataPath>, ClientError> {
     let mut names: Vec<&str> = places.iter().map(|place| place.variable).collect();
-    names.push("datadir");
+    names.extend(["datadir", "hostname", "innodb_data_file_path"]);
     let values = session.variables(&names).await?;
-    let base = PathBuf::from(values.get("datadir").map(String::as_str).unwrap_or_default());
+    let value = |name| values.get(name).cloned().unwrap_or_default();
+    let base = PathBuf::from(value("datadir"));
+    let server = session.server.clone();
+    let elsewhere = |(path, source)| ClientError::Elsewhere { server: server.clone(), path, source };
+    works_in(&base, value("hostname")).await.map_err(elsewhere)?;
     let mut found = vec![DataPath { what: "data directory".to_owned(), path: base.clone() }];
     for place in places {
         let value = values.get(place.variable).filter(|value| !value.is_empty());
@@ -50,11 +56,23 @@ pub(crate) async fn data_paths(
         let data = path.map(|path| DataPath { what: place.what.to_owned(), path });
         found.extend(data.filter(|data| !found.contains(data)));
     }
-    let server = session.server.clone();
-    let elsewhere = |(path, source)| ClientError::Elsewhere { server: server.clone(), path, source };
-    let mut found = crate::server::exist(found).await.map_err(elsewhere)?;
-    let contents = look_through(base).await.map_err(elsewhere)?;
-    let links = contents.links.into_iter();
-    found.extend(links.map(|path| DataPath { what: "link in the data directory".to_owned(), path }));
-    Ok(found)
+    let system = scattered::system_tablespace(&value("innodb_data_file_path"));
+    let scattered = system.into_iter().chain(scattered_tables(base).await.map_err(elsewhere)?);
+    found.extend(scattered.map(|path| DataPath { what: "tables elsewhere".to_owned(), path }));
+    crate::server::exist(found).await.map_err(elsewhere)
+}
+
+/// Whether the server that has this host name is one that works in this directory here. One in a container has a name
+/// of its own, as a rule, and so has one on another host.
+async fn works_in(base: &Path, name: String) -> Result<(), (PathBuf, io::Error)> {
+    let own =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").map_err(|error| (base.to_owned(), error))?;
+    let shares_name = own.trim_end() == name;
+    residence::check(base.to_owned(), move |resident| resident.shares_name == shares_name).await
+}
+
+async fn scattered_tables(base: PathBuf) -> Result<BTreeSet<PathBuf>, (PathBuf, io::Error)> {
+    let path = base.clone();
+    let looked = tokio::task::spawn_blocking(move || scattered::places(&base)).await;
+    looked.unwrap_or_else(|lost| Err(io::Error::other(lost))).map_err(|error| (path, error))
 }

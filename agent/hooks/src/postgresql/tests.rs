@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use quiesced_bed::require_root;
-use quiesced_bed::servers::{Postgres, PostgresOptions};
+use quiesced_bed::servers::{Postgres, PostgresBuild, PostgresOptions};
 
 use super::*;
 use crate::server::{PasswordSource, When};
@@ -17,6 +17,14 @@ const LIMIT: Duration = Duration::from_secs(20);
 fn server(settings: &[&'static str]) -> Postgres {
     Postgres::new(&PostgresOptions { settings: settings.to_vec(), ..PostgresOptions::default() })
         .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// One of each build that is there.
+fn servers() -> impl Iterator<Item = Postgres> {
+    PostgresBuild::ALL.into_iter().filter(|build| build.is_there()).map(|build| {
+        let options = PostgresOptions { build, ..PostgresOptions::default() };
+        Postgres::new(&options).unwrap_or_else(|error| panic!("{error}"))
+    })
 }
 
 fn settings(server: &Postgres) -> PostgresSettings {
@@ -66,16 +74,19 @@ async fn a_flushed_server_proves_itself_and_nobody_waits_for_it() {
     if !require_root("a server of another user") {
         return;
     }
-    let server = server(&[]);
-    server.sql("CREATE TABLE t (n int)").unwrap();
-    let mut hook = quiesced(settings(&server)).await;
-    server.sql("INSERT INTO t VALUES (1)").unwrap();
-    inspected(settings(&server)).await.expect("another one may look at it meanwhile");
-    let Proof::Proved { how } = hook.verify(&step(LIMIT)).await.unwrap() else { panic!("it can be proved") };
-    assert!(how.contains("its WAL was on disk up to 0/"), "{how}");
-    hook.resume(&step(LIMIT)).await.unwrap();
-    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'quiesced'";
-    assert_eq!(server.sql(sessions).unwrap(), "0");
+    for server in servers() {
+        server.sql("CREATE TABLE t (n int)").unwrap();
+        let mut hook = quiesced(settings(&server)).await;
+        server.sql("INSERT INTO t VALUES (1)").unwrap();
+        inspected(settings(&server)).await.expect("another one may look at it meanwhile");
+        let Proof::Proved { how } = hook.verify(&step(LIMIT)).await.unwrap() else {
+            panic!("it can be proved")
+        };
+        assert!(how.contains("its WAL was on disk up to 0/"), "{how}");
+        hook.resume(&step(LIMIT)).await.unwrap();
+        let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'quiesced'";
+        assert_eq!(server.sql(sessions).unwrap(), "0");
+    }
 }
 
 #[tokio::test]
@@ -97,33 +108,34 @@ async fn a_role_with_the_documented_rights_is_enough_and_each_missing_one_is_nam
     if !require_root("a server of another user") {
         return;
     }
-    let server = server(&[]);
-    let (flush, _directory) = with_role(&server, "right");
-    let backup = PostgresSettings { mode: PostgresMode::Backup, ..flush.clone() };
-    let grants = [
-        ("GRANT pg_monitor TO the role", "GRANT pg_monitor TO quiesced"),
-        ("GRANT pg_checkpoint TO quiesced", "GRANT pg_checkpoint TO quiesced"),
-        (
-            "GRANT EXECUTE ON FUNCTION pg_backup_start(text, boolean) TO quiesced",
-            "GRANT EXECUTE ON FUNCTION pg_backup_start(text, boolean) TO quiesced",
-        ),
-        (
-            "GRANT EXECUTE ON FUNCTION pg_backup_stop(boolean) TO quiesced",
-            "GRANT EXECUTE ON FUNCTION pg_backup_stop(boolean) TO quiesced",
-        ),
-        ("ALTER ROLE quiesced REPLICATION", "ALTER ROLE quiesced REPLICATION"),
-    ];
-    for (hint, statement) in grants {
-        let error = inspected(backup.clone()).await.unwrap_err();
-        assert!(error.hint().unwrap().contains(hint), "{error}: {:?}", error.hint());
-        server.sql(statement).unwrap();
-    }
-    let records = tempfile::tempdir().unwrap();
-    let step = |limit| StepContext { records_dir: records.path().to_owned(), ..step(limit) };
-    for settings in [flush, backup] {
-        let mut hook = quiesced(settings).await;
-        assert!(matches!(hook.verify(&step(LIMIT)).await.unwrap(), Proof::Proved { .. }));
-        hook.resume(&step(LIMIT)).await.unwrap();
+    for server in servers() {
+        let (flush, _directory) = with_role(&server, "right");
+        let backup = PostgresSettings { mode: PostgresMode::Backup, ..flush.clone() };
+        let grants = [
+            ("GRANT pg_monitor TO the role", "GRANT pg_monitor TO quiesced"),
+            ("GRANT pg_checkpoint TO quiesced", "GRANT pg_checkpoint TO quiesced"),
+            (
+                "GRANT EXECUTE ON FUNCTION pg_backup_start(text, boolean) TO quiesced",
+                "GRANT EXECUTE ON FUNCTION pg_backup_start(text, boolean) TO quiesced",
+            ),
+            (
+                "GRANT EXECUTE ON FUNCTION pg_backup_stop(boolean) TO quiesced",
+                "GRANT EXECUTE ON FUNCTION pg_backup_stop(boolean) TO quiesced",
+            ),
+            ("ALTER ROLE quiesced REPLICATION", "ALTER ROLE quiesced REPLICATION"),
+        ];
+        for (hint, statement) in grants {
+            let error = inspected(backup.clone()).await.unwrap_err();
+            assert!(error.hint().unwrap().contains(hint), "{error}: {:?}", error.hint());
+            server.sql(statement).unwrap();
+        }
+        let records = tempfile::tempdir().unwrap();
+        let step = |limit| StepContext { records_dir: records.path().to_owned(), ..step(limit) };
+        for settings in [flush, backup] {
+            let mut hook = quiesced(settings).await;
+            assert!(matches!(hook.verify(&step(LIMIT)).await.unwrap(), Proof::Proved { .. }));
+            hook.resume(&step(LIMIT)).await.unwrap();
+        }
     }
 }
 
@@ -178,13 +190,14 @@ async fn a_session_that_was_ended_in_the_window_has_proved_nothing() {
     if !require_root("a server of another user") {
         return;
     }
-    let server = server(&[]);
-    for mode in [PostgresMode::Flush, PostgresMode::Backup] {
-        let mut hook = quiesced(PostgresSettings { mode, ..settings(&server) }).await;
-        let ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'quiesced'";
-        assert_eq!(server.sql(ended).unwrap(), "t");
-        hook.verify(&step(LIMIT)).await.unwrap_err();
-        hook.resume(&step(LIMIT)).await.unwrap();
+    for server in servers() {
+        for mode in [PostgresMode::Flush, PostgresMode::Backup] {
+            let mut hook = quiesced(PostgresSettings { mode, ..settings(&server) }).await;
+            let ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'quiesced'";
+            assert_eq!(server.sql(ended).unwrap(), "t");
+            hook.verify(&step(LIMIT)).await.unwrap_err();
+            hook.resume(&step(LIMIT)).await.unwrap();
+        }
     }
 }
 
@@ -206,17 +219,18 @@ async fn backup_mode_ends_with_a_label_that_a_restore_can_use_and_leaves_no_slot
     if !require_root("a server of another user") {
         return;
     }
-    let server = server(&[]);
-    let records = tempfile::tempdir().unwrap();
-    let step = StepContext { records_dir: records.path().to_owned(), ..step(LIMIT) };
-    let mut hook = quiesced(PostgresSettings { mode: PostgresMode::Backup, ..settings(&server) }).await;
-    assert_eq!(server.sql("SELECT count(*) FROM pg_replication_slots WHERE temporary").unwrap(), "1");
-    let Proof::Proved { how } = hook.verify(&step).await.unwrap() else { panic!("it can be proved") };
-    hook.resume(&step).await.unwrap();
-    let kept = PathBuf::from(how.rsplit_once("the label is in ").unwrap().1);
-    let label = fs::read_to_string(kept.join("backup_label")).unwrap();
-    assert!(label.starts_with("START WAL LOCATION: 0/") && label.contains("LABEL: quiesced"), "{label}");
-    assert_eq!(server.sql("SELECT count(*) FROM pg_replication_slots").unwrap(), "0");
+    for server in servers() {
+        let records = tempfile::tempdir().unwrap();
+        let step = StepContext { records_dir: records.path().to_owned(), ..step(LIMIT) };
+        let mut hook = quiesced(PostgresSettings { mode: PostgresMode::Backup, ..settings(&server) }).await;
+        assert_eq!(server.sql("SELECT count(*) FROM pg_replication_slots WHERE temporary").unwrap(), "1");
+        let Proof::Proved { how } = hook.verify(&step).await.unwrap() else { panic!("it can be proved") };
+        hook.resume(&step).await.unwrap();
+        let kept = PathBuf::from(how.rsplit_once("the label is in ").unwrap().1);
+        let label = fs::read_to_string(kept.join("backup_label")).unwrap();
+        assert!(label.starts_with("START WAL LOCATION: 0/") && label.contains("LABEL: quiesced"), "{label}");
+        assert_eq!(server.sql("SELECT count(*) FROM pg_replication_slots").unwrap(), "0");
+    }
 }
 
 #[tokio::test]
@@ -224,11 +238,12 @@ async fn backup_mode_that_is_given_up_is_over_when_the_hook_has_resumed() {
     if !require_root("a server of another user") {
         return;
     }
-    let server = server(&[]);
-    let mut hook = quiesced(PostgresSettings { mode: PostgresMode::Backup, ..settings(&server) }).await;
-    hook.resume(&step(LIMIT)).await.unwrap();
-    let over = || server.sql("SELECT count(*) FROM pg_replication_slots").unwrap() == "0";
-    quiesced_bed::wait_until("the slot is gone", LIMIT, over).unwrap();
+    for server in servers() {
+        let mut hook = quiesced(PostgresSettings { mode: PostgresMode::Backup, ..settings(&server) }).await;
+        hook.resume(&step(LIMIT)).await.unwrap();
+        let over = || server.sql("SELECT count(*) FROM pg_replication_slots").unwrap() == "0";
+        quiesced_bed::wait_until("the slot is gone", LIMIT, over).unwrap();
+    }
 }
 
 #[tokio::test]

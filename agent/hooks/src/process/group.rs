@@ -86,7 +86,7 @@ pub struct Leader {
 impl Leader {
     /// The process that has this number now.
     pub(crate) fn of(pid: i32) -> io::Result<Self> {
-        let stat = fs::read_to_string(stat_path(pid))?;
+        let stat = read(Path::new(&stat_path(pid)))?;
         Self::parse(&stat).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "field 22 is missing"))
     }
 
@@ -104,7 +104,7 @@ impl Leader {
         match Self::of(self.pid) {
             Ok(now) if now.start_time == self.start_time => end(Pid::from_raw(self.pid)).await,
             Ok(_another) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.end_orphans().await,
+            Err(error) if is_gone(&error) => self.end_orphans().await,
             Err(source) => Err(CommandError::Examine { path: stat_path(self.pid).into(), source }),
         }
     }
@@ -117,7 +117,7 @@ impl Leader {
         for entry in fs::read_dir(path).map_err(examine)? {
             let entry = entry.map_err(examine)?;
             // Others are no processes, or have ended meanwhile.
-            let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+            let Ok(stat) = read(&entry.path().join("stat")) else { continue };
             let is_orphan = Self::parse(&stat).is_some_and(|process| process.session == self.session)
                 && group(&stat) == Some(self.pid);
             if is_orphan {
@@ -126,6 +126,16 @@ impl Leader {
         }
         Ok(())
     }
+}
+
+/// The kernel cuts a program's name after 15 bytes, which may be in the middle of a letter.
+fn read(stat: &Path) -> io::Result<String> {
+    fs::read(stat).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The directory of a process goes when it is waited for: ENOENT, or ESRCH for a file that is open already.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ESRCH as i32)
 }
 
 fn stat_path(pid: i32) -> String {

@@ -48,7 +48,7 @@ pub enum RedisError {
         field: &'static str,
     },
     /// The directory that it names is not on this host.
-    #[error("Redis at {server} keeps its data in {path}, which is not there on this host")]
+    #[error("Redis at {server} keeps its data in {path}, which is not that directory of this host")]
     Elsewhere {
         /// The server.
         server: String,
@@ -98,7 +98,7 @@ impl RedisError {
                     .to_owned(),
             ),
             Self::Elsewhere { .. } => Some(
-                "run the agent where the server runs: on its host, and not beside its container".to_owned(),
+                "run the agent as root where the server runs: on its host, and not beside its container".to_owned(),
             ),
             Self::Loading { .. } => Some("wait until `redis-cli INFO persistence` says loading:0".to_owned()),
             Self::NotWritten { .. } => Some("look at its log, and at `redis-cli INFO persistence`".to_owned()),

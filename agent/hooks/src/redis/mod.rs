@@ -27,7 +27,7 @@ pub use error::RedisError;
 use crate::clock;
 use crate::error::HookError;
 use crate::hook::{DataPath, Hook, Inspection, Proof, StepContext};
-use crate::server::IfUnavailable;
+use crate::server::{IfUnavailable, residence};
 use crate::undo::Undo;
 use session::{Info, Session};
 use settings::RedisSettings;
@@ -86,10 +86,12 @@ impl RedisHook {
         // Whether it may: a pause of no length. It never shortens one that is in force (networking.c, `pauseActions`).
         pause(&mut session, Duration::ZERO).await?;
         let directory = PathBuf::from(session.parameter("dir").await?);
-        let data_paths = vec![DataPath { what: "data directory".to_owned(), path: directory }];
+        let pid = info.number("process_id")?;
         let server = session.server;
         let elsewhere = |(path, source)| RedisError::Elsewhere { server, path, source };
-        Ok(Inspection { data_paths: crate::server::exist(data_paths).await.map_err(elsewhere)? })
+        let is_server = move |resident: residence::Resident| u64::from(resident.pid) == pid;
+        residence::check(directory.clone(), is_server).await.map_err(elsewhere)?;
+        Ok(Inspection { data_paths: vec![DataPath { what: "data directory".to_owned(), path: directory }] })
     }
 
     fn session(&mut self) -> Result<&mut Session, RedisError> {

@@ -1,5 +1,6 @@
 //! What hooks of database servers have in common: how they are reached, and when they have nothing to do.
 
+pub(crate) mod residence;
 mod secret;
 mod tls;
 

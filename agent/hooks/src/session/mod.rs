@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
-use crate::error::{HookError, SessionError};
+use crate::error::{CommandError, HookError, SessionError};
 use crate::exec::data_paths;
 use crate::hook::{Hook, Inspection, Proof, StepContext};
 use crate::process::group::{Group, Leader};
@@ -48,7 +48,7 @@ pub(crate) struct SessionHook {
 struct Running {
     child: Child,
     group: Group,
-    leader: Option<Leader>,
+    leader: Leader,
     input: ChildStdin,
     output: Lines<ChildStdout>,
     errors: Option<Tail>,
@@ -76,7 +76,9 @@ impl Running {
             return Err(SessionError::NotRunning.into());
         };
         let errors = child.stderr.take().map(Tail::of);
-        let leader = Leader::of(group.leader()).ok();
+        // Without it nobody could end the child after the agent's death.
+        let path = format!("/proc/{}/stat", group.leader()).into();
+        let leader = Leader::of(group.leader()).map_err(|source| CommandError::Examine { path, source })?;
         Ok(Self { child, group, leader, input, output: Lines::of(output), errors, open: None })
     }
 
@@ -167,7 +169,7 @@ impl Hook for SessionHook {
     }
 
     fn undo(&self, _step: &StepContext) -> Option<Undo> {
-        Some(Undo::KillGroup(self.child.as_ref()?.leader?))
+        Some(Undo::KillGroup(self.child.as_ref()?.leader))
     }
 
     async fn quiesce(&mut self, _step: &StepContext) -> Result<(), HookError> {

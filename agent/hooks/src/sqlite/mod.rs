@@ -13,6 +13,7 @@
 
 mod holder;
 mod locks;
+mod patterns;
 mod registry;
 
 use std::path::{Path, PathBuf};
@@ -25,13 +26,22 @@ use holder::Holder;
 
 /// A hook over one or several databases.
 pub(crate) struct SqliteHook {
+    patterns: Vec<PathBuf>,
+    /// What the patterns matched when the hook was inspected: so it stands in the plan.
     databases: Vec<PathBuf>,
     holders: Vec<Holder>,
 }
 
 impl SqliteHook {
-    pub(crate) fn new(databases: &[PathBuf]) -> Self {
-        Self { databases: databases.to_owned(), holders: Vec::new() }
+    pub(crate) fn new(patterns: &[PathBuf]) -> Self {
+        Self { patterns: patterns.to_owned(), databases: Vec::new(), holders: Vec::new() }
+    }
+
+    async fn expanded(&self) -> Result<Vec<PathBuf>, SqliteError> {
+        let patterns = self.patterns.clone();
+        let path = patterns.first().cloned().unwrap_or_default();
+        let expanded = tokio::task::spawn_blocking(move || patterns::expand(&patterns)).await;
+        expanded.unwrap_or(Err(SqliteError::Closed { path }))
     }
 }
 
@@ -39,6 +49,7 @@ impl SqliteHook {
 impl Hook for SqliteHook {
     async fn inspect(&mut self, _step: &StepContext) -> Result<Inspection, HookError> {
         let mut data_paths = Vec::new();
+        self.databases = self.expanded().await?;
         for path in self.databases.clone() {
             let inspected = path.clone();
             let looked = tokio::task::spawn_blocking(move || registry::inspect(&inspected)).await;
@@ -54,6 +65,9 @@ impl Hook for SqliteHook {
 
     async fn prepare(&mut self, _step: &StepContext) -> Result<(), HookError> {
         self.holders.clear();
+        if self.databases.is_empty() {
+            self.databases = self.expanded().await?;
+        }
         for path in self.databases.clone() {
             self.holders.push(Holder::open(path).await?);
         }

@@ -287,3 +287,22 @@ async fn prepare_does_not_keep_a_writer_waiting_for_a_reader() {
     let longest = writing.join().unwrap();
     assert!(longest < 100, "refused {longest} times in a row, a millisecond apart");
 }
+
+#[tokio::test]
+async fn every_database_that_a_pattern_matches_is_held_and_in_the_plan() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["one.db", "two.db"] {
+        let connection = Connection::open(directory.path().join(name)).unwrap();
+        connection.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE t (n INTEGER)").unwrap();
+    }
+    let mut hook = SqliteHook::new(&[directory.path().join("*.db")]);
+    let Inspection { data_paths } = hook.inspect(&step(LIMIT)).await.unwrap();
+    assert_eq!(data_paths.iter().filter(|data| data.what == "database").count(), 2);
+    hook.prepare(&step(LIMIT)).await.unwrap();
+    hook.quiesce(&step(LIMIT)).await.unwrap();
+    for name in ["one.db", "two.db"] {
+        assert!(!insert_from_outside(&directory.path().join(name)), "{name} is held");
+    }
+    hook.resume(&step(LIMIT)).await.unwrap();
+    assert!(insert_from_outside(&directory.path().join("one.db")));
+}

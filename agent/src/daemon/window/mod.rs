@@ -8,6 +8,7 @@ mod stillness;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::Interest;
@@ -88,6 +89,8 @@ struct Held {
     /// What the guardian found thawed while the agent was thawing it as well; only the agent's own thaw can tell
     /// which of them, or whether somebody else, had been first.
     found_thawed: Option<Took>,
+    /// Tells the agent's own thaw that there is nothing left for it to do.
+    called_off: Arc<AtomicBool>,
 }
 
 /// Everything that one session holds.
@@ -132,7 +135,7 @@ impl Window {
         let names = plan.filesystems.iter().map(|planned| planned.mount_point.display().to_string());
         let held = |(name, filesystem)| {
             let (state, found_thawed) = (State::Untouched, None);
-            Held { name, filesystem, state, found_thawed }
+            Held { name, filesystem, state, found_thawed, called_off: Arc::default() }
         };
         #[expect(
             deprecated,
@@ -327,6 +330,7 @@ impl Window {
         self.frozen += usize::from(status == Status::Held);
         if held.state == State::Open {
             held.state = if status == Status::Held { State::Open } else { State::NotHeld };
+            held.called_off.store(held.state == State::NotHeld, Ordering::Release);
             self.journal_filesystem(filesystem, status);
         }
         if self.frozen == self.filesystems.len() {
@@ -372,6 +376,7 @@ impl Window {
             return;
         }
         held.state = if end == FreezeEnd::Residue { State::Residue } else { State::Settled };
+        held.called_off.store(held.state == State::Settled, Ordering::Release);
         if end != FreezeEnd::Residue {
             self.journal_filesystem(filesystem, Status::Released);
         }
@@ -420,10 +425,11 @@ impl Window {
     }
 
     fn thaw_directly(&mut self, filesystem: FilesystemIndex) {
-        let (handle, guardian) = (Arc::clone(&self.filesystems[filesystem].filesystem), self.process);
+        let Held { filesystem: handle, called_off, .. } = &self.filesystems[filesystem];
+        let (handle, called_off, guardian) = (Arc::clone(handle), Arc::clone(called_off), self.process);
         self.direct.spawn_blocking(move || {
             let began = clock::now();
-            (filesystem, began, thaw_surely(handle.as_ref(), guardian))
+            (filesystem, began, thaw_surely(handle.as_ref(), guardian, &called_off))
         });
     }
 

@@ -21,6 +21,9 @@ use crate::observe::wait_until;
 use crate::volumes::AGENTS;
 use notify::Listener;
 
+/// Where the SSM document looks for the agent before it looks in `PATH`, and where a plain `PATH` leads.
+const INSTALLED: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin"];
+
 /// Why an agent could not be started or used.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -56,12 +59,30 @@ pub enum AgentError {
         /// What it logged.
         log: String,
     },
+    /// The host has one of its own.
+    #[error("{} is installed, and the document would hold this host; run this on another one", path.display())]
+    Installed {
+        /// Its binary.
+        path: PathBuf,
+    },
 }
 
 impl AgentError {
     fn file(path: &Path, source: io::Error) -> Self {
         Self::File { path: path.to_path_buf(), source }
     }
+}
+
+/// The SSM document would call the host's own agent, which would hold the host's own applications.
+///
+/// # Errors
+/// When the host has one.
+pub fn refuse_installed() -> Result<(), AgentError> {
+    let installed = INSTALLED.map(|folder| Path::new(folder).join("quiesced"));
+    installed
+        .into_iter()
+        .find(|path| path.exists())
+        .map_or(Ok(()), |path| Err(AgentError::Installed { path }))
 }
 
 /// A running agent. Dropping it kills its processes and removes its directories.

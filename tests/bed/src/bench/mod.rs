@@ -1,7 +1,10 @@
-//! What a session costs, against fsfreeze(8) on the same filesystems in the same run. Nothing is asserted: these are
+//! What a session costs, against fsfreeze(8) on the same filesystems, and against an administrator at a database's own
+//! client, in the same run. Nothing is asserted: these are
 //! figures of one machine, and only their ratios carry over.
 
+mod databases;
 mod footprint;
+mod plan;
 mod session;
 
 use std::error::Error;
@@ -87,6 +90,8 @@ pub fn run(binary: &Path) -> Result<(), Box<dyn Error>> {
     println!(
         "All freezes / slowest alone: of the agent's together, of fsfreeze's one by one; aim: at most 2."
     );
+    databases::print(binary)?;
+    plan::print(binary)?;
     footprint::print(binary)
 }
 

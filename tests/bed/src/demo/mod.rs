@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::agent::{Agent, AgentOptions};
+use crate::agent::{Agent, AgentOptions, refuse_installed};
 use crate::dlm::{Cycle, Document, Policy, Script, Ssm, SsmDelivery, run_cycle};
 use crate::observe::wait_until;
 use crate::volumes::{Bed, BedError, Fs, Image, MIB, Volume};
@@ -24,9 +24,6 @@ const FAILSAFE: Duration = Duration::from_secs(180);
 
 /// How far apart the two volumes are cloned.
 const GAP: Duration = Duration::from_secs(1);
-
-/// Where the SSM document looks for the agent before it looks in `PATH`, and where a plain `PATH` leads.
-const INSTALLED: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin"];
 
 /// Two volumes, what writes them, and the agent.
 struct Scene {
@@ -44,7 +41,7 @@ struct Scene {
 /// # Errors
 /// When the demo itself cannot be run.
 pub fn run(binary: &Path, document: &str) -> Result<bool, Box<dyn Error>> {
-    refuse_installed_agent()?;
+    refuse_installed()?;
     println!(
         "Two volumes: a SQLite ledger on ext4, an application's records on xfs. Each number is written to both.\n\
          A snapshot clones one volume, and the other one {} s later: so long is everything held.",
@@ -63,15 +60,6 @@ pub fn run(binary: &Path, document: &str) -> Result<bool, Box<dyn Error>> {
     drop(agent);
     println!("\n{}", report::table(&rows));
     Ok(rows[1..].iter().all(Row::is_kept))
-}
-
-/// The document would call the host's own agent, which would hold the host's own applications.
-fn refuse_installed_agent() -> Result<(), Box<dyn Error>> {
-    let installed = INSTALLED.map(|folder| Path::new(folder).join("quiesced"));
-    installed.iter().find(|path| path.exists()).map_or(Ok(()), |path| {
-        let path = path.display();
-        Err(format!("{path} is installed, and the demo would hold this host; run it on another one").into())
-    })
 }
 
 impl Scene {

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{ServerError, directory_of, end};
+use super::{ServerError, directory_of, end, until_answering};
 use crate::tool::{Tool, ToolError};
-use crate::wait_until;
 
 /// The user that owns a server's files.
 const USER: &str = "mysql";
@@ -79,11 +78,11 @@ impl Mariadb {
         command.arg(format!("--socket={}", self.socket().display()));
         command.arg(format!("--pid-file={}", self.directory.path().join("pid").display()));
         command.args(&self.options).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
-        self.child = Some(command.stderr(log).spawn().map_err(failed)?);
-        let answers = || self.sql("SELECT 1").is_ok();
-        wait_until("the server answers", START_LIMIT, answers)
-            .map_err(|_| ServerError::Silent { log: self.log() })?;
-        Ok(())
+        let mut child = command.stderr(log).spawn().map_err(failed)?;
+        let answering =
+            until_answering(&mut child, START_LIMIT, || self.sql("SELECT 1").is_ok(), || self.log());
+        self.child = Some(child);
+        answering
     }
 
     /// What it has written to its log.
@@ -91,9 +90,21 @@ impl Mariadb {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
+    /// The process that was started last, to be noted where it must not outlive its owner.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Its socket.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("sock")
+    }
+
+    /// Its own client, as root; it runs what comes by standard input, and ends at the first failure.
+    pub fn client(&self) -> Command {
+        let mut client = Command::new("mariadb");
+        client.args(self.login()).args(["--skip-column-names", "--batch", "--unbuffered"]);
+        client
     }
 
     /// Asks it as root, by its own client.
@@ -101,20 +112,23 @@ impl Mariadb {
     /// # Errors
     /// When it does not answer, or refuses.
     pub fn sql(&self, statement: &str) -> Result<String, ToolError> {
-        self.client("mariadb").args(["-N", "-B", "-e", statement]).run()
+        Tool::of(self.client()).args(["-e", statement]).run()
     }
 
-    /// Checks every table.
+    /// Checks every table. The checker exits with 0 whatever it finds, so what it prints is what counts.
     ///
     /// # Errors
     /// When one is damaged.
-    pub fn check(&self) -> Result<(), ToolError> {
-        self.client("mariadb-check").args(["--all-databases", "--extended"]).run().map(drop)
+    pub fn check(&self) -> Result<(), ServerError> {
+        let check = Tool::new("mariadb-check").args(self.login());
+        let report = check.args(["--all-databases", "--extended"]).run()?;
+        let is_damaged = report.lines().any(|line| line.starts_with("error"));
+        if is_damaged { Err(ServerError::Damaged { report }) } else { Ok(()) }
     }
 
-    fn client(&self, program: &str) -> Tool {
+    fn login(&self) -> [String; 3] {
         let socket = format!("--socket={}", self.socket().display());
-        Tool::new(program).args(["--no-defaults".to_owned(), socket, "--user=root".to_owned()])
+        ["--no-defaults".to_owned(), socket, "--user=root".to_owned()]
     }
 
     /// Stops it as an administrator would.

@@ -1,21 +1,25 @@
 //! Database servers for tests: each one is started by the test itself, as the server's own user, and ends with it.
 
+mod builds;
 mod mariadb;
 mod mysql;
 mod postgres;
 mod redis;
 
+pub use builds::{PostgresBuild, RedisBuild};
 pub use mariadb::Mariadb;
 pub use mysql::{Mysql, require_mysql};
 pub use postgres::{Postgres, PostgresOptions};
 pub use redis::Redis;
 
 use std::process::Child;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::tool::{Tool, ToolError};
+use crate::wait_until;
 
 /// Why a server is not there.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +41,13 @@ pub enum ServerError {
         /// What the kernel said.
         source: std::io::Error,
     },
-    /// It does not answer.
+    /// Its own check finds damage.
+    #[error("the server's own check finds damage:\n{report}")]
+    Damaged {
+        /// What the check printed.
+        report: String,
+    },
+    /// It does not answer, or has ended.
     #[error("the server does not answer; its log:\n{log}")]
     Silent {
         /// What it wrote.
@@ -61,4 +71,19 @@ fn directory_of(user: &str) -> Result<tempfile::TempDir, ServerError> {
     let directory = tempfile::tempdir().map_err(failed)?;
     Tool::new("chown").arg(user).arg(directory.path()).run()?;
     Ok(directory)
+}
+
+/// Waits until a server that was started answers. One that ends instead, as on data that it refuses, is not waited for.
+fn until_answering(
+    child: &mut Child,
+    limit: Duration,
+    answers: impl Fn() -> bool,
+    log: impl Fn() -> String,
+) -> Result<(), ServerError> {
+    let mut ended = false;
+    let waited = wait_until("the server answers", limit, || {
+        ended = !matches!(child.try_wait(), Ok(None));
+        ended || answers()
+    });
+    if ended || waited.is_err() { Err(ServerError::Silent { log: log() }) } else { Ok(()) }
 }

@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{ServerError, directory_of, end};
+use super::{ServerError, directory_of, end, until_answering};
 use crate::root::require_root;
 use crate::tool::{Tool, ToolError};
-use crate::wait_until;
 
 /// The variable that names the directory of `scripts/install-mysql`, and the directory without it.
 const PLACE: (&str, &str) = ("QUIESCED_MYSQLD", "/var/cache/quiesced-mysqld");
@@ -89,11 +88,11 @@ impl Mysql {
     /// When it does not answer.
     pub fn start(&mut self) -> Result<(), ServerError> {
         let log = self.log_file()?;
-        let started = self.command()?.stderr(log).spawn();
-        self.child = Some(started.map_err(|source| io_error("mysqld", source))?);
-        wait_until("the server answers", START_LIMIT, || self.sql("SELECT 1").is_ok())
-            .map_err(|_| ServerError::Silent { log: self.log() })?;
-        Ok(())
+        let mut child = self.command()?.stderr(log).spawn().map_err(|source| io_error("mysqld", source))?;
+        let answering =
+            until_answering(&mut child, START_LIMIT, || self.sql("SELECT 1").is_ok(), || self.log());
+        self.child = Some(child);
+        answering
     }
 
     fn command(&self) -> Result<Command, ServerError> {
@@ -141,7 +140,7 @@ impl Mysql {
     /// # Errors
     /// When it does not answer, or refuses.
     pub fn sql(&self, statement: &str) -> Result<String, ToolError> {
-        Tool::from(self.client("mysql")).args(["-N", "-B", "-e", statement]).run()
+        Tool::of(self.client("mysql")).args(["-N", "-B", "-e", statement]).run()
     }
 
     /// Checks every table.
@@ -149,7 +148,7 @@ impl Mysql {
     /// # Errors
     /// When one is damaged.
     pub fn check(&self) -> Result<(), ToolError> {
-        Tool::from(self.client("mysqlcheck")).args(["--all-databases", "--extended"]).run().map(drop)
+        Tool::of(self.client("mysqlcheck")).args(["--all-databases", "--extended"]).run().map(drop)
     }
 
     /// A client of its own that logs in as root.

@@ -11,12 +11,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use nix::unistd::User;
 
-use super::{ServerError, end};
+use super::{PostgresBuild, ServerError, end, until_answering};
 use crate::tool::{Tool, ToolError};
-use crate::wait_until;
-
-/// Where Debian puts each version.
-const VERSIONS: &str = "/usr/lib/postgresql";
 
 /// The user that owns a server's files; it refuses to run as root.
 const USER: &str = "postgres";
@@ -31,17 +27,23 @@ const ACCESS: &str =
 /// How a server is to be made.
 #[derive(Clone, Debug, Default)]
 pub struct PostgresOptions {
+    /// Which one.
+    pub build: PostgresBuild,
     /// Where its data goes; below its own directory when absent.
     pub data: Option<PathBuf>,
     /// Where its write-ahead log goes; beside its data when absent.
     pub wal: Option<PathBuf>,
     /// Lines of its configuration.
     pub settings: Vec<&'static str>,
+    /// The size of each file of its write-ahead log in MiB, a power of two; 16 when absent. Small ones are used again
+    /// soon.
+    pub wal_segment: Option<u32>,
 }
 
 /// A running server.
 #[derive(Debug)]
 pub struct Postgres {
+    build: PostgresBuild,
     directory: tempfile::TempDir,
     data: PathBuf,
     child: Option<Child>,
@@ -56,10 +58,14 @@ impl Postgres {
         let directory = tempfile::tempdir().map_err(|source| io_error("a directory", source))?;
         give_away(directory.path())?;
         let data = options.data.clone().unwrap_or_else(|| directory.path().join("data"));
-        let mut initdb =
-            as_user(&program("initdb")?).args(["-U", USER, "--auth=trust", "--no-sync", "-D"]).arg(&data);
+        let mut initdb = as_user(&options.build.program("initdb")?)
+            .args(["-U", USER, "--auth=trust", "--no-sync", "-D"])
+            .arg(&data);
         if let Some(wal) = &options.wal {
             initdb = initdb.arg("--waldir").arg(wal);
+        }
+        if let Some(size) = options.wal_segment {
+            initdb = initdb.arg(format!("--wal-segsize={size}"));
         }
         initdb.run()?;
         let write = |name: &str, text: &str| {
@@ -71,7 +77,7 @@ impl Postgres {
             .map_err(|source| io_error("postgresql.conf", source))?;
         write("postgresql.conf", &format!("{own}\ninclude 'conf.d.conf'\n"))?;
         give_away(&data.join("conf.d.conf"))?;
-        Self::on(directory, data)
+        Self::on(options.build, directory, data)
     }
 
     /// Makes a server that copies this one, and starts it.
@@ -83,30 +89,30 @@ impl Postgres {
         give_away(directory.path())?;
         let data = directory.path().join("data");
         let options = ["-U", USER, "--checkpoint=fast", "--write-recovery-conf", "-h"];
-        as_user(&program("pg_basebackup")?)
+        as_user(&self.build.program("pg_basebackup")?)
             .args(options)
             .arg(self.directory.path())
             .arg("-D")
             .arg(&data)
             .run()?;
-        Self::on(directory, data)
+        Self::on(self.build, directory, data)
     }
 
     /// Starts a server on data that is there, for example that of a restored snapshot.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn restored(data: &Path) -> Result<Self, ServerError> {
+    pub fn restored(build: PostgresBuild, data: &Path) -> Result<Self, ServerError> {
         let directory = tempfile::tempdir().map_err(|source| io_error("a directory", source))?;
         give_away(directory.path())?;
         // It is that of the server that the snapshot was taken of.
         let stale = fs::remove_file(data.join("postmaster.pid"));
         stale.or_else(absent).map_err(|source| io_error("postmaster.pid", source))?;
-        Self::on(directory, data.to_owned())
+        Self::on(build, directory, data.to_owned())
     }
 
-    fn on(directory: tempfile::TempDir, data: PathBuf) -> Result<Self, ServerError> {
-        let mut server = Self { directory, data, child: None };
+    fn on(build: PostgresBuild, directory: tempfile::TempDir, data: PathBuf) -> Result<Self, ServerError> {
+        let mut server = Self { build, directory, data, child: None };
         server.start()?;
         Ok(server)
     }
@@ -119,7 +125,7 @@ impl Postgres {
         let missing = || ServerError::Missing { what: format!("the user {USER}") };
         let user = User::from_name(USER).ok().flatten().ok_or_else(missing)?;
         let log = fs::File::create(self.log_path()).map_err(|source| io_error("the log", source))?;
-        let mut command = Command::new(program("postgres")?);
+        let mut command = Command::new(self.build.program("postgres")?);
         command
             .arg("-D")
             .arg(&self.data)
@@ -128,12 +134,11 @@ impl Postgres {
             .args(["-c", "listen_addresses="]);
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw()).process_group(0).current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.child = Some(command.spawn().map_err(|source| io_error("the server", source))?);
-        let answers = || self.sql("SELECT 1").is_ok();
-        let log = || fs::read_to_string(self.log_path()).unwrap_or_default();
-        wait_until("the server answers", START_LIMIT, answers)
-            .map_err(|_| ServerError::Silent { log: log() })?;
-        Ok(())
+        let mut child = command.spawn().map_err(|source| io_error("the server", source))?;
+        let answering =
+            until_answering(&mut child, START_LIMIT, || self.sql("SELECT 1").is_ok(), || self.log());
+        self.child = Some(child);
+        answering
     }
 
     fn log_path(&self) -> PathBuf {
@@ -143,6 +148,11 @@ impl Postgres {
     /// What it has written to its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// The process that was started last, to be noted where it must not outlive its owner.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// The directory of its socket.
@@ -155,25 +165,37 @@ impl Postgres {
         &self.data
     }
 
-    /// Asks it as its superuser, by its own client.
+    /// Its own client, as its superuser; it runs what comes by standard input, and ends at the first failure.
+    pub fn client(&self, database: &str) -> Command {
+        let mut client = Command::new("psql");
+        client.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", database, "-h"]);
+        client.arg(self.directory.path());
+        client
+    }
+
+    /// Asks the database `postgres`.
     ///
     /// # Errors
     /// When it does not answer, or refuses.
     pub fn sql(&self, statement: &str) -> Result<String, ToolError> {
-        Tool::new("psql")
-            .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", "postgres", "-h"])
-            .arg(self.directory.path())
-            .args(["-c", statement])
-            .run()
+        self.sql_in("postgres", statement)
     }
 
-    /// Checks every table and index of the database that `sql` asks.
+    /// Asks another database.
     ///
     /// # Errors
-    /// When something of it is damaged.
+    /// When it does not answer, or refuses.
+    pub fn sql_in(&self, database: &str, statement: &str) -> Result<String, ToolError> {
+        Tool::of(self.client(database)).args(["-c", statement]).run()
+    }
+
+    /// Checks every table and index of all databases.
+    ///
+    /// # Errors
+    /// When something of them is damaged.
     pub fn check(&self) -> Result<(), ServerError> {
-        let options = ["-U", USER, "-d", "postgres", "--install-missing", "--heapallindexed", "-h"];
-        Tool::new(program("pg_amcheck")?).args(options).arg(self.directory.path()).run()?;
+        let options = ["-U", USER, "--all", "--install-missing", "--heapallindexed", "-h"];
+        Tool::new(self.build.program("pg_amcheck")?).args(options).arg(self.directory.path()).run()?;
         Ok(())
     }
 
@@ -188,19 +210,6 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         end(self.child.take(), Signal::SIGQUIT);
     }
-}
-
-/// A program of the newest version that is installed.
-fn program(name: &str) -> Result<PathBuf, ServerError> {
-    let missing = || ServerError::Missing { what: format!("PostgreSQL ({name})") };
-    let versions = fs::read_dir(VERSIONS).map_err(|_| missing())?;
-    let mut programs: Vec<PathBuf> = versions
-        .flatten()
-        .map(|version| version.path().join("bin").join(name))
-        .filter(|path| path.exists())
-        .collect();
-    programs.sort();
-    programs.pop().ok_or_else(missing)
 }
 
 fn as_user(program: &Path) -> Tool {

@@ -69,6 +69,22 @@ impl Bed {
         Ok(Volume { name, fs: image.fs, mount_point, device, image: file })
     }
 
+    /// Deletes a snapshot of one volume.
+    ///
+    /// # Errors
+    /// When it is not there any more.
+    pub fn delete(&self, image: &Image) -> Result<(), BedError> {
+        fs::remove_file(&image.file).map_err(|source| BedError::file(&image.file, source))
+    }
+
+    /// Deletes a snapshot of all volumes.
+    ///
+    /// # Errors
+    /// When btrfs(8) fails.
+    pub fn delete_set(&self, set: &SnapshotSet) -> Result<(), BedError> {
+        Ok(Tool::new("btrfs").args(["-q", "subvolume", "delete"]).arg(&set.directory).run().map(drop)?)
+    }
+
     /// Checks the filesystem of a snapshot after its journal has been replayed, as a host that mounts it would.
     ///
     /// # Errors

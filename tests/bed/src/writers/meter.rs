@@ -29,7 +29,7 @@ const NONE: u64 = u64::MAX;
 
 /// Shared between the thread that writes and the one that answers: the former may sleep on a frozen filesystem.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     born: Instant,
     written: AtomicU64,
     longest: AtomicU64,
@@ -39,7 +39,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             born: Instant::now(),
             written: AtomicU64::new(0),
@@ -51,7 +51,7 @@ impl Meter {
     }
 
     /// Writes until it is told to stop, or a write fails. The pauses between writes are no part of any stall.
-    pub(super) fn drive<E: std::fmt::Display>(
+    pub(crate) fn drive<E: std::fmt::Display>(
         &self,
         pause: Duration,
         mut write: impl FnMut() -> Result<(), E>,
@@ -71,20 +71,20 @@ impl Meter {
         }
     }
 
-    pub(super) fn give_up(&self, reason: &str) {
+    pub(crate) fn give_up(&self, reason: &str) {
         *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
     }
 
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
     }
 
     /// Forgets the longest write so far; one that is under way counts whole.
-    pub(super) fn mark(&self) {
+    pub(crate) fn mark(&self) {
         self.longest.store(0, Ordering::SeqCst);
     }
 
-    pub(super) fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> Progress {
         let blocked = match self.begun.load(Ordering::SeqCst) {
             NONE => 0,
             begun => self.now().saturating_sub(begun),

@@ -19,6 +19,7 @@ mod writer;
 use std::path::PathBuf;
 
 pub use check::{PairReport, check_pair};
+pub(crate) use meter::Meter;
 pub use meter::Progress;
 pub use pair::Pair;
 pub use writer::{Work, Writer, bed_binary, dirty, serve};

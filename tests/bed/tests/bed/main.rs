@@ -8,6 +8,7 @@
 mod agent;
 mod contract;
 mod policy;
+mod servers;
 mod snapshots;
 mod ssm;
 mod sweeping;

@@ -27,8 +27,10 @@ pub(super) fn id(digit: u8) -> ExecutionId {
 
 /// Hooks `h0`, `h1` after `h0`, `h2`; two filesystems.
 pub(super) fn plan() -> Plan {
-    let hook =
-        |name: &str, after: &[usize]| PlannedHook { name: name.into(), after: after.into(), data: vec![] };
+    let hook = |name: &str, after: &[usize]| {
+        let data = vec![PathBuf::from("/data0")];
+        PlannedHook { name: name.into(), after: after.into(), data }
+    };
     let filesystem = |minor| PlannedFilesystem {
         mount_point: PathBuf::from(format!("/data{minor}")),
         superblock: Superblock { major: 7, minor },
