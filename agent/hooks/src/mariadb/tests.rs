@@ -10,8 +10,9 @@ use quiesced_bed::{require_root, wait_until};
 
 use super::*;
 use crate::mysql_client::GRACE;
+use crate::mysql_client::settings::ServerSettings;
 use crate::server::PasswordSource;
-use crate::testing::{common, root_at, step};
+use crate::testing::{Authority, common, free_port, root_at, step};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -282,4 +283,39 @@ async fn a_server_whose_directory_only_has_the_name_of_one_here_is_refused() {
     fs::remove_dir(&data).unwrap();
     fs::rename(parent.path().join("moved"), &data).unwrap();
     inspected(settings(&server)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_when_the_named_authority_vouches_for_it_and_only_then() {
+    if !require_root("a server of another user") {
+        return;
+    }
+    let (authority, other) = (Authority::new(), Authority::new());
+    let port = free_port();
+    let option = |name: &str, file: &str| format!("--{name}={}", authority.file(file).display());
+    let options = [
+        "--skip-networking=0".to_owned(),
+        "--bind-address=127.0.0.1".to_owned(),
+        format!("--port={port}"),
+        option("ssl-ca", "ca.pem"),
+        option("ssl-cert", "cert.pem"),
+        option("ssl-key", "key.pem"),
+    ];
+    let server = server(&options.each_ref().map(String::as_str));
+    server.sql("CREATE USER q@localhost REQUIRE SSL; GRANT RELOAD ON *.* TO q@localhost").unwrap();
+    let remote = |ca| MariadbSettings {
+        common: common(LIMIT),
+        server: ServerSettings {
+            host: "localhost".to_owned(),
+            port,
+            user: "q".to_owned(),
+            tls_ca: Some(ca),
+            ..root_at(&server.socket())
+        },
+    };
+    let mut hook = quiesced(remote(authority.file("ca.pem"))).await;
+    assert!(matches!(hook.verify(&step(LIMIT)).await.unwrap(), Proof::Proved { .. }));
+    hook.resume(&step(LIMIT)).await.unwrap();
+    let error = inspected(remote(other.file("ca.pem"))).await.unwrap_err();
+    assert!(format!("{error:?}").contains("BadSignature"), "{error:?}");
 }

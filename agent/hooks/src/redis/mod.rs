@@ -2,7 +2,7 @@
 //!
 //! | step | what is asked |
 //! | --- | --- |
-//! | prepare | connect; a running rewrite or save is waited for |
+//! | prepare | connect; a rewrite or save that is under way or due is waited for |
 //! | quiesce | `CLIENT PAUSE … WRITE`; then its log is handed to the kernel, or with no log, a save is made |
 //! | verify | same run, no change since, pause not over |
 //! | resume | `CLIENT UNPAUSE`, after the thaw |
@@ -13,6 +13,7 @@
 //! earlier.
 
 mod error;
+mod rewrite;
 mod session;
 pub mod settings;
 
@@ -29,6 +30,7 @@ use crate::error::HookError;
 use crate::hook::{DataPath, Hook, Inspection, Proof, StepContext};
 use crate::server::{IfUnavailable, residence};
 use crate::undo::Undo;
+use rewrite::Rewriting;
 use session::{Info, Session};
 use settings::RedisSettings;
 
@@ -197,8 +199,9 @@ async fn write_out(session: &mut Session) -> Result<Info, RedisError> {
     }
 }
 
-/// Waits until the server has nothing under way. The step's own limit ends it.
+/// Waits until the server has nothing under way, and nothing that it would begin by itself. The step's own limit ends it.
 async fn settled(session: &mut Session) -> Result<Info, RedisError> {
+    let rewriting = Rewriting::of(session).await?;
     loop {
         let info = session.info().await?;
         let busy = [
@@ -208,7 +211,13 @@ async fn settled(session: &mut Session) -> Result<Info, RedisError> {
             "aof_rewrite_scheduled",
             "rdb_bgsave_in_progress",
         ];
-        if busy.iter().all(|field| info.number_or_0(field) == 0) {
+        let is_busy = busy.iter().any(|field| info.number_or_0(field) != 0);
+        let is_due = rewriting.is_due(&info);
+        if is_due && info.text("aof_last_bgrewrite_status").is_ok_and(|status| status == "err") {
+            let what = "its append-only file is due for a rewrite, and the last one failed";
+            return Err(RedisError::NotWritten { server: session.server.clone(), what });
+        }
+        if !is_busy && !is_due {
             return Ok(info);
         }
         tokio::time::sleep(PAUSE).await;

@@ -10,7 +10,7 @@ use quiesced_bed::{require_root, wait_until};
 
 use super::*;
 use crate::server::{PasswordSource, When};
-use crate::testing::{common, step};
+use crate::testing::{Authority, common, free_port, step};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const LOG: [&str; 4] = ["--appendonly", "yes", "--save", ""];
@@ -90,6 +90,36 @@ async fn writers_wait_readers_go_on_and_everything_goes_on_after_the_resume() {
         hook.resume(&step(LIMIT)).await.unwrap();
         wait_until("the writer goes on", LIMIT, || write.has_ended()).unwrap();
         assert_eq!(server.ask(&["GET", "during"]).unwrap(), "1");
+    }
+}
+
+/// The size of the log after its last rewrite, in bytes.
+fn base_size(server: &Redis) -> u64 {
+    let info = server.ask(&["INFO", "persistence"]).unwrap();
+    let size = info.lines().find_map(|line| line.strip_prefix("aof_base_size:")).unwrap();
+    size.trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_rewrite_that_is_due_is_waited_for_because_it_would_stop_the_whole_server_on_a_frozen_disk() {
+    // It looks once a second whether a rewrite is due.
+    let mut options = LOG.to_vec();
+    options.extend(["--hz", "1", "--auto-aof-rewrite-percentage", "100"]);
+    options.extend(["--auto-aof-rewrite-min-size", "1kb", "--rdbcompression", "no"]);
+    for server in servers(&options) {
+        let (first, second) = ("x".repeat(5_000), "y".repeat(10_000));
+        server.ask(&["SET", "first", &first]).unwrap();
+        wait_until("it has been rewritten", LIMIT, || base_size(&server) > 5_000).unwrap();
+        let mut hook = RedisHook::new(settings(&server));
+        hook.inspect(&step(LIMIT)).await.unwrap();
+        hook.prepare(&step(LIMIT)).await.unwrap();
+        server.ask(&["SET", "second", &second]).unwrap();
+        hook.quiesce(&step(LIMIT)).await.unwrap();
+        let held = base_size(&server);
+        // Once for its beginning, once for its end.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        assert_eq!(base_size(&server), held, "nothing is rewritten while it is held");
+        hook.resume(&step(LIMIT)).await.unwrap();
     }
 }
 
@@ -231,4 +261,32 @@ async fn a_server_whose_directory_only_has_the_name_of_one_here_is_refused() {
     wait_until("it listens", LIMIT, || std::os::unix::net::UnixStream::connect(&socket).is_ok()).unwrap();
     let error = inspected(settings).await.unwrap_err();
     assert!(error.to_string().contains("not that directory of this host"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_when_the_named_authority_vouches_for_it_and_only_then() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let port = free_port();
+    let [ca, cert, key] =
+        ["ca.pem", "cert.pem", "key.pem"].map(|name| authority.file(name).display().to_string());
+    let tls_port = port.to_string();
+    let server = server(&[
+        "--tls-port",
+        &tls_port,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let remote =
+        |ca| RedisSettings { host: "localhost".to_owned(), port, tls_ca: Some(ca), ..settings(&server) };
+    let mut hook = quiesced(remote(authority.file("ca.pem"))).await;
+    assert!(matches!(hook.verify(&step(LIMIT)).await.unwrap(), Proof::Proved { .. }));
+    hook.resume(&step(LIMIT)).await.unwrap();
+    let error = inspected(remote(other.file("ca.pem"))).await.unwrap_err();
+    assert!(format!("{error:?}").contains("BadSignature"), "{error:?}");
 }

@@ -8,7 +8,9 @@ use quiesced_bed::servers::Mariadb;
 use super::*;
 use crate::mariadb::MariadbHook;
 use crate::mariadb::settings::MariadbSettings;
+use crate::mysql_client::settings::ServerSettings;
 use crate::server::PasswordSource;
+use crate::testing::{Authority, free_port};
 
 /// The statements of the page for users.
 fn documented() -> Vec<String> {
@@ -135,4 +137,45 @@ async fn each_of_the_two_products_is_refused_by_the_hook_of_the_other() {
     let as_mysql = MysqlSettings { server: root_at(&mariadb.socket()), ..settings(&mysql) };
     let error = inspected(as_mysql).await.unwrap_err();
     assert!(error.hint().unwrap().contains("`mariadb` hook"), "{error}: {:?}", error.hint());
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_when_the_named_authority_vouches_for_it_and_only_then() {
+    if !require_mysql("a login") {
+        return;
+    }
+    let (authority, other) = (Authority::new(), Authority::new());
+    let port = free_port();
+    let option = |name: &str, file: &str| format!("--{name}={}", authority.file(file).display());
+    let options = [
+        "--skip-networking=0".to_owned(),
+        "--bind-address=127.0.0.1".to_owned(),
+        format!("--port={port}"),
+        option("ssl-ca", "ca.pem"),
+        option("ssl-cert", "cert.pem"),
+        option("ssl-key", "key.pem"),
+    ];
+    let server = server(&options.each_ref().map(String::as_str));
+    server
+        .sql("CREATE USER q@localhost IDENTIFIED BY 'word' REQUIRE SSL; GRANT ALL ON *.* TO q@localhost")
+        .unwrap();
+    let file = authority.file("password");
+    fs::write(&file, "word\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let remote = |ca| MysqlSettings {
+        server: ServerSettings {
+            host: "localhost".to_owned(),
+            port,
+            user: "q".to_owned(),
+            password: Some(PasswordSource::File(file.clone())),
+            tls_ca: Some(ca),
+            ..root_at(&server.socket())
+        },
+        ..settings(&server)
+    };
+    let mut hook = quiesced(remote(authority.file("ca.pem"))).await;
+    proved(&mut hook).await;
+    hook.resume(&step(LIMIT)).await.unwrap();
+    let error = inspected(remote(other.file("ca.pem"))).await.unwrap_err();
+    assert!(format!("{error:?}").contains("BadSignature"), "{error:?}");
 }

@@ -1,9 +1,8 @@
 //! Replicas: what was applied is applied again, and nothing else is started. Mostly the source need not be there for that.
 
-use std::net::TcpListener;
-
 use super::*;
 use crate::server::When;
+use crate::testing::free_port;
 
 /// A replica of two sources; what comes from the second one is not applied.
 fn replica(options: &[&str]) -> Mysql {
@@ -93,11 +92,6 @@ async fn a_hook_for_the_other_role_has_nothing_to_do() {
     }
 }
 
-/// A port that nobody uses.
-fn port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// A server that others can reach, with nothing in it.
 fn reachable(id: u32, port: u16, more: &[&str]) -> Mysql {
     let options = [format!("--server-id={id}"), format!("--port={port}")];
@@ -117,9 +111,9 @@ async fn a_replica_of_a_source_that_writes_stands_still_under_the_read_lock_and_
     if !require_mysql("a replica") {
         return;
     }
-    let at = port();
+    let at = free_port();
     let source = reachable(1, at, &[]);
-    let replica = reachable(2, port(), &["--replica-parallel-workers=4"]);
+    let replica = reachable(2, free_port(), &["--replica-parallel-workers=4"]);
     source
         .sql(
             "CREATE USER copy@localhost IDENTIFIED BY 'copy'; GRANT REPLICATION SLAVE ON *.* TO copy@localhost; \
@@ -156,7 +150,7 @@ async fn a_member_of_a_group_is_held_without_the_read_lock_or_not_at_all() {
     if !require_mysql("a group") {
         return;
     }
-    let (here, group) = (port(), port());
+    let (here, group) = (free_port(), free_port());
     let options = [
         format!("--loose-group-replication-local-address=127.0.0.1:{group}"),
         format!("--report-port={here}"),
