@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary is a crate that uses a part of it")]
 
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use quiesced_bed::agent::{Agent, AgentOptions, CliOutput};
@@ -102,6 +103,24 @@ impl ExecHook {
     /// How often anything was resumed.
     pub fn resumed(&self) -> usize {
         std::fs::read_to_string(self.directory().join("resumed")).unwrap_or_default().lines().count()
+    }
+}
+
+/// A client of a server's, which ends with the test.
+pub struct Client(Child);
+
+impl Client {
+    /// Starts it; what it prints is nobody's.
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

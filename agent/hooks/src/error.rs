@@ -7,7 +7,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use quiesced_core::problem::Problem;
 
-use crate::mariadb::MariadbError;
+use crate::mysql::MysqlError;
+use crate::mysql_client::ClientError;
 use crate::postgresql::PostgresError;
 use crate::process::output::Said;
 use crate::redis::RedisError;
@@ -63,9 +64,12 @@ pub enum HookError {
     /// A PostgreSQL server.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
-    /// A MariaDB server.
+    /// A MariaDB or MySQL server.
     #[error(transparent)]
-    Mariadb(#[from] MariadbError),
+    MysqlClient(#[from] ClientError),
+    /// A MySQL server.
+    #[error(transparent)]
+    Mysql(#[from] MysqlError),
     /// A Redis or Valkey server.
     #[error(transparent)]
     Redis(#[from] RedisError),
@@ -396,7 +400,8 @@ impl HookError {
             Self::Session(error) => error.hint(),
             Self::Sqlite(error) => error.hint(),
             Self::Postgres(error) => error.hint(),
-            Self::Mariadb(error) => error.hint(),
+            Self::MysqlClient(error) => error.hint(),
+            Self::Mysql(error) => error.hint(),
             Self::Redis(error) => error.hint(),
             Self::Cancelled { .. } | Self::Panicked { .. } | Self::Examine { .. } => None,
         }

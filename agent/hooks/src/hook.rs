@@ -12,6 +12,7 @@ use crate::clock;
 use crate::error::HookError;
 use crate::exec::ExecHook;
 use crate::mariadb::MariadbHook;
+use crate::mysql::MysqlHook;
 use crate::postgresql::PostgresHook;
 use crate::redis::RedisHook;
 use crate::session::SessionHook;
@@ -64,6 +65,7 @@ pub fn build(settings: &HookSettings) -> Box<dyn Hook> {
     match settings {
         HookSettings::Exec(exec) => Box::new(ExecHook::new(exec.clone())),
         HookSettings::Mariadb(mariadb) => Box::new(MariadbHook::new(mariadb.clone())),
+        HookSettings::Mysql(mysql) => Box::new(MysqlHook::new(mysql.clone())),
         HookSettings::Postgresql(postgresql) => Box::new(PostgresHook::new(postgresql.clone())),
         HookSettings::Redis(redis) => Box::new(RedisHook::new(redis.clone())),
         HookSettings::Session(session) => Box::new(SessionHook::new(session.clone())),

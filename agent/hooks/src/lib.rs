@@ -12,6 +12,8 @@ pub mod error;
 mod exec;
 mod hook;
 pub mod mariadb;
+pub mod mysql;
+pub mod mysql_client;
 pub mod postgresql;
 mod process;
 pub mod redis;

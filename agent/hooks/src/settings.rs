@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::mariadb::settings::MariadbSettings;
+pub use crate::mysql::settings::{MysqlMode, MysqlSettings};
+pub use crate::mysql_client::settings::ServerSettings;
 pub use crate::postgresql::settings::{PostgresMode, PostgresSettings};
 pub use crate::redis::settings::RedisSettings;
 
@@ -18,6 +20,8 @@ pub enum HookSettings {
     Exec(ExecSettings),
     /// A MariaDB server.
     Mariadb(MariadbSettings),
+    /// A MySQL server.
+    Mysql(MysqlSettings),
     /// A PostgreSQL server.
     Postgresql(PostgresSettings),
     /// A Redis or Valkey server.
@@ -34,6 +38,7 @@ impl HookSettings {
         match self {
             Self::Exec(exec) => &exec.common,
             Self::Mariadb(mariadb) => &mariadb.common,
+            Self::Mysql(mysql) => &mysql.common,
             Self::Postgresql(postgresql) => &postgresql.common,
             Self::Redis(redis) => &redis.common,
             Self::Session(session) => &session.common,
@@ -46,6 +51,7 @@ impl HookSettings {
         match self {
             Self::Exec(_) => "exec",
             Self::Mariadb(_) => "mariadb",
+            Self::Mysql(_) => "mysql",
             Self::Postgresql(_) => "postgresql",
             Self::Redis(_) => "redis",
             Self::Session(_) => "session",

@@ -9,7 +9,8 @@ use quiesced_core::id::ExecutionId;
 
 use crate::clock;
 use crate::hook::StepContext;
-use crate::settings::CommonSettings;
+use crate::server::{IfUnavailable, When};
+use crate::settings::{CommonSettings, ServerSettings};
 
 /// A directory for scripts, and the files that they leave as traces.
 pub(crate) struct Scripts(tempfile::TempDir);
@@ -50,6 +51,19 @@ pub(crate) fn step(limit: Duration) -> StepContext {
 
 pub(crate) fn common(timeout: Duration) -> CommonSettings {
     CommonSettings { timeout, after: vec![] }
+}
+
+/// A MariaDB or MySQL server whose administrator needs no password.
+pub(crate) fn root_at(socket: &Path) -> ServerSettings {
+    ServerSettings {
+        host: socket.display().to_string(),
+        port: 3306,
+        user: "root".to_owned(),
+        password: None,
+        tls_ca: None,
+        when: When::Any,
+        if_unavailable: IfUnavailable::Fail,
+    }
 }
 
 /// Waits for something that another process does.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::HookError;
+use crate::mysql::StoppedChannels;
 use crate::process::group::Leader;
 use crate::process::mark::{Mark, end_marked};
 use crate::process::program::Program;
@@ -35,6 +36,8 @@ pub enum Undo {
     KillGroup(Leader),
     /// End a pause of a Redis or Valkey server. The settings name the file with the password, and do not hold it.
     RedisUnpause(Box<RedisSettings>),
+    /// Let a MySQL replica apply again what it receives.
+    MysqlApply(Box<StoppedChannels>),
 }
 
 impl Undo {
@@ -51,6 +54,7 @@ impl Undo {
                 Ok(supervisor.run_within(&program, environment.clone(), *timeout).await?)
             }
             Self::KillGroup(leader) => Ok(leader.end().await?),
+            Self::MysqlApply(stopped) => Ok(stopped.start_again().await?),
             Self::RedisUnpause(settings) => Ok(redis::end_pause(settings).await?),
         }
     }

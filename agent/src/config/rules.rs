@@ -8,7 +8,7 @@ use std::time::Duration;
 use quiesced_core::block::is_volume_id;
 use quiesced_core::plan::{DataPath, OrderError, order_hooks};
 use quiesced_hooks::server::PasswordSource;
-use quiesced_hooks::settings::HookSettings;
+use quiesced_hooks::settings::{HookSettings, ServerSettings};
 
 use super::errors::Finding;
 use super::merged::Merged;
@@ -148,9 +148,14 @@ impl Rules<'_> {
                     self.file(&at, "tls_ca", postgresql.tls_ca.as_deref());
                 }
                 HookSettings::Mariadb(mariadb) => {
-                    self.password(&at, mariadb.password.as_ref());
-                    self.in_clear(&at, &mariadb.host, mariadb.password.is_some() && mariadb.tls_ca.is_none());
-                    self.file(&at, "tls_ca", mariadb.tls_ca.as_deref());
+                    self.server(&at, &mariadb.server);
+                }
+                HookSettings::Mysql(mysql) => {
+                    self.server(&at, &mysql.server);
+                    if mysql.longest_statement.is_zero() {
+                        let at = [&at[..], &["longest_statement"]].concat();
+                        self.add(&at, "every statement is longer than nothing");
+                    }
                 }
                 HookSettings::Redis(redis) => {
                     self.password(&at, redis.password.as_ref());
@@ -201,6 +206,12 @@ impl Rules<'_> {
         for (position, path) in paths.iter().enumerate() {
             self.absolute(&[hook, &[key, &position.to_string()]].concat(), path);
         }
+    }
+
+    fn server(&mut self, hook: &[&str], server: &ServerSettings) {
+        self.password(hook, server.password.as_ref());
+        self.in_clear(hook, &server.host, server.password.is_some() && server.tls_ca.is_none());
+        self.file(hook, "tls_ca", server.tls_ca.as_deref());
     }
 
     /// A password that goes to another host in clear is everybody's.

@@ -29,6 +29,7 @@ pub(super) struct Engine {
 enum Hook {
     Postgresql,
     Mariadb,
+    Mysql,
     Redis,
     Sample,
     None,
@@ -49,7 +50,7 @@ const fn engine(
     Engine { title, name, page, programs, units, hook }
 }
 
-static ENGINES: [Engine; 14] = [
+static ENGINES: [Engine; 15] = [
     engine(
         ("PostgreSQL", "postgresql", page!("postgresql")),
         &["postgres", "postmaster"],
@@ -57,6 +58,8 @@ static ENGINES: [Engine; 14] = [
         Hook::Postgresql,
     ),
     engine(("MariaDB", "mariadb", page!("mariadb")), &["mariadbd"], &["mariadb"], Hook::Mariadb),
+    // MariaDB's packages install its service under these names too, so they tell nothing.
+    engine(("MySQL", "mysql", page!("mysql")), &["mysqld"], &[], Hook::Mysql),
     engine(
         ("Redis or Valkey", "redis", page!("redis")),
         &["redis-server", "valkey-server"],
@@ -148,7 +151,7 @@ impl Engine {
         let process = format!("process {pid} runs");
         let addresses = match self.hook {
             Hook::Postgresql => postgresql(&seen.sockets),
-            Hook::Mariadb => mariadb(&seen.sockets),
+            Hook::Mariadb | Hook::Mysql => mysql(&seen.sockets),
             Hook::Redis => redis(&running),
             Hook::Sample => return vec![self.find(process, State::Sample, Vec::new())],
             Hook::None => return vec![self.find(process, State::Unsupported, Vec::new())],
@@ -173,7 +176,7 @@ impl Engine {
         let state = match self.hook {
             Hook::Sample => State::Sample,
             Hook::None => State::Unsupported,
-            Hook::Postgresql | Hook::Mariadb | Hook::Redis => State::NotRunning,
+            Hook::Postgresql | Hook::Mariadb | Hook::Mysql | Hook::Redis => State::NotRunning,
         };
         Some(self.find(format!("{unit}.service is installed"), state, Vec::new()))
     }
@@ -196,7 +199,8 @@ fn postgresql(sockets: &BTreeSet<PathBuf>) -> Vec<Address> {
     sockets.iter().filter_map(address).collect()
 }
 
-fn mariadb(sockets: &BTreeSet<PathBuf>) -> Vec<Address> {
+/// MariaDB and MySQL name their sockets alike.
+fn mysql(sockets: &BTreeSet<PathBuf>) -> Vec<Address> {
     let is_own = |socket: &&PathBuf| {
         let name = socket.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         ["mysqld.sock", "mysql.sock", "mariadb.sock"].contains(&name)

@@ -66,6 +66,16 @@ fn each_running_server_gets_a_hook_with_its_own_address() {
 }
 
 #[test]
+fn mysql_is_told_from_mariadb_by_its_program() {
+    let seen = seen(&[("mysqld", "/usr/sbin/mysqld")], &["/var/lib/mysql/mysql.sock"], &["mysqld"]);
+    let files = files(&seen);
+    let told = serde_json::json!(loaded(&files));
+    assert_eq!(told["hook"]["mysql"]["mysql"]["host"], "/var/lib/mysql/mysql.sock");
+    assert_eq!(files.len(), 1);
+    assert!(files[0].text.contains("GRANT BACKUP_ADMIN"), "{}", files[0].text);
+}
+
+#[test]
 fn what_does_not_run_or_needs_a_sample_is_written_in_comments() {
     let files = files(&seen(&[("mongod", "mongod")], &[], &["mariadb", "elasticsearch"]));
     assert_eq!(loaded(&files).hook.len(), 0);

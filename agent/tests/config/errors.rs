@@ -115,7 +115,7 @@ hooks = "queue"
     9 | [hook.none]
       | ^^^^^^^^^^^
       |
-      = hint: write [hook.none.exec], [hook.none.mariadb], [hook.none.postgresql], [hook.none.redis], [hook.none.session] or [hook.none.sqlite]
+      = hint: write [hook.none.exec], [hook.none.mariadb], [hook.none.mysql], [hook.none.postgresql], [hook.none.redis], [hook.none.session] or [hook.none.sqlite]
 
     error: [hook.half.exec] lacks the key `resume`
       --> /lib/20-hooks.toml:11:1

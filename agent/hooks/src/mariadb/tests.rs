@@ -3,13 +3,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use quiesced_bed::servers::Mariadb;
 use quiesced_bed::{require_root, wait_until};
 
 use super::*;
-use crate::server::{PasswordSource, When};
-use crate::testing::{Authority, common, free_port, step};
+use crate::mysql_client::GRACE;
+use crate::mysql_client::settings::ServerSettings;
+use crate::server::PasswordSource;
+use crate::testing::{Authority, common, free_port, root_at, step};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -21,16 +24,7 @@ fn server(options: &[&str]) -> Mariadb {
 }
 
 fn settings(server: &Mariadb) -> MariadbSettings {
-    MariadbSettings {
-        common: common(LIMIT),
-        host: server.socket().display().to_string(),
-        port: 3306,
-        user: "root".to_owned(),
-        password: None,
-        tls_ca: None,
-        when: When::Any,
-        if_unavailable: IfUnavailable::Fail,
-    }
+    MariadbSettings { common: common(LIMIT), server: root_at(&server.socket()) }
 }
 
 async fn inspected(settings: MariadbSettings) -> Result<Inspection, HookError> {
@@ -126,12 +120,12 @@ async fn a_lock_that_is_not_to_be_had_is_given_up_and_nobody_waits_any_more() {
         return;
     }
     let server = server(&[]);
-    let _other = quiesced(settings(&server)).await;
+    let mut other = quiesced(settings(&server)).await;
     let mut hook = prepared(settings(&server)).await;
     let error = hook.quiesce(&step(Duration::from_secs(3))).await.unwrap_err();
     assert!(error.hint().unwrap().contains("SHOW PROCESSLIST"), "{error}: {:?}", error.hint());
     hook.resume(&step(LIMIT)).await.unwrap();
-    drop(_other);
+    other.close().await;
     wait_until("writers go on", LIMIT, || server.sql("INSERT INTO d.t VALUES (1)").is_ok()).unwrap();
 }
 
@@ -203,11 +197,9 @@ async fn a_user_with_the_documented_right_is_enough_and_its_lack_and_a_wrong_pas
     let file = directory.path().join("password");
     fs::write(&file, "right\n").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    let own = MariadbSettings {
-        user: "quiesced".into(),
-        password: Some(PasswordSource::File(file.clone())),
-        ..settings(&server)
-    };
+    let mut own = settings(&server);
+    own.server.user = "quiesced".into();
+    own.server.password = Some(PasswordSource::File(file.clone()));
     let error = inspected(own.clone()).await.unwrap_err();
     assert!(error.hint().unwrap().contains("GRANT RELOAD"), "{error}: {:?}", error.hint());
     server.sql("GRANT RELOAD ON *.* TO quiesced@localhost").unwrap();
@@ -227,10 +219,11 @@ async fn a_server_without_a_free_connection_says_what_would_mend_it() {
     }
     let server = server(&["--max-connections=10"]);
     server.sql("CREATE USER plain@localhost").unwrap();
-    let own = MariadbSettings { user: "plain".into(), ..settings(&server) };
+    let mut own = settings(&server);
+    own.server.user = "plain".into();
     let mut taken = Vec::new();
     for _ in 0..10 {
-        taken.push(Session::open(&own).await.unwrap());
+        taken.push(Session::open(Product::Mariadb, &own.server).await.unwrap());
     }
     let error = inspected(own).await.unwrap_err();
     assert!(error.hint().unwrap().contains("max_connections"), "{error}: {:?}", error.hint());
@@ -239,19 +232,11 @@ async fn a_server_without_a_free_connection_says_what_would_mend_it() {
 #[tokio::test]
 async fn a_server_that_is_down_is_skipped_only_when_it_may_be() {
     let directory = tempfile::tempdir().unwrap();
-    let down = MariadbSettings {
-        common: common(LIMIT),
-        host: directory.path().join("sock").display().to_string(),
-        port: 3306,
-        user: "root".to_owned(),
-        password: None,
-        tls_ca: None,
-        when: When::Any,
-        if_unavailable: IfUnavailable::Fail,
-    };
+    let mut down = MariadbSettings { common: common(LIMIT), server: root_at(&directory.path().join("sock")) };
     let error = inspected(down.clone()).await.unwrap_err();
     assert!(error.hint().unwrap().contains("mariadb-admin ping"), "{error}");
-    let mut hook = quiesced(MariadbSettings { if_unavailable: IfUnavailable::Skip, ..down }).await;
+    down.server.if_unavailable = IfUnavailable::Skip;
+    let mut hook = quiesced(down).await;
     let proof = hook.verify(&step(LIMIT)).await.unwrap();
     assert!(matches!(proof, Proof::Claimed { why } if why.starts_with("skipped: ")));
 }
@@ -319,11 +304,14 @@ async fn a_server_is_trusted_when_the_named_authority_vouches_for_it_and_only_th
     let server = server(&options.each_ref().map(String::as_str));
     server.sql("CREATE USER q@localhost REQUIRE SSL; GRANT RELOAD ON *.* TO q@localhost").unwrap();
     let remote = |ca| MariadbSettings {
-        host: "localhost".to_owned(),
-        port,
-        user: "q".to_owned(),
-        tls_ca: Some(ca),
-        ..settings(&server)
+        common: common(LIMIT),
+        server: ServerSettings {
+            host: "localhost".to_owned(),
+            port,
+            user: "q".to_owned(),
+            tls_ca: Some(ca),
+            ..root_at(&server.socket())
+        },
     };
     let mut hook = quiesced(remote(authority.file("ca.pem"))).await;
     assert!(matches!(hook.verify(&step(LIMIT)).await.unwrap(), Proof::Proved { .. }));

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
-use super::{ServerError, until_answering};
+use super::{ServerError, directory_of, end, until_answering};
 use crate::tool::{Tool, ToolError};
 
 /// The user that owns a server's files.
@@ -33,7 +32,7 @@ impl Mariadb {
     /// # Errors
     /// When it is not installed, or does not start.
     pub fn new(data: Option<&Path>, options: &[&str]) -> Result<Self, ServerError> {
-        let directory = directory()?;
+        let directory = directory_of(USER)?;
         let data = data.map_or_else(|| directory.path().join("data"), Path::to_path_buf);
         // Beside each other they would take each other's temporary tables.
         Tool::new("env")
@@ -55,7 +54,7 @@ impl Mariadb {
     /// # Errors
     /// When it does not start.
     pub fn restored(data: &Path, options: &[&str]) -> Result<Self, ServerError> {
-        Self::on(directory()?, data.to_owned(), options)
+        Self::on(directory_of(USER)?, data.to_owned(), options)
     }
 
     fn on(directory: tempfile::TempDir, data: PathBuf, options: &[&str]) -> Result<Self, ServerError> {
@@ -134,28 +133,12 @@ impl Mariadb {
 
     /// Stops it as an administrator would.
     pub fn stop(&mut self) {
-        self.end(Signal::SIGTERM);
-    }
-
-    fn end(&mut self, signal: Signal) {
-        let Some(mut child) = self.child.take() else { return };
-        if let Ok(pid) = i32::try_from(child.id()) {
-            // It may have ended by itself.
-            let _ = kill(Pid::from_raw(pid), signal);
-        }
-        let _ = child.wait();
+        end(self.child.take(), Signal::SIGTERM);
     }
 }
 
 impl Drop for Mariadb {
     fn drop(&mut self) {
-        self.end(Signal::SIGKILL);
+        end(self.child.take(), Signal::SIGKILL);
     }
-}
-
-fn directory() -> Result<tempfile::TempDir, ServerError> {
-    let failed = |source| ServerError::Io { what: "a directory".to_owned(), source };
-    let directory = tempfile::tempdir().map_err(failed)?;
-    Tool::new("chown").arg(USER).arg(directory.path()).run()?;
-    Ok(directory)
 }

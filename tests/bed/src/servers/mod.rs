@@ -2,25 +2,30 @@
 
 mod builds;
 mod mariadb;
+mod mysql;
 mod postgres;
 mod redis;
 
 pub use builds::{PostgresBuild, RedisBuild};
 pub use mariadb::Mariadb;
+pub use mysql::{Mysql, require_mysql};
 pub use postgres::{Postgres, PostgresOptions};
 pub use redis::Redis;
 
 use std::process::Child;
 use std::time::Duration;
 
-use crate::tool::ToolError;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::tool::{Tool, ToolError};
 use crate::wait_until;
 
 /// Why a server is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// Its programs or its user are missing.
-    #[error("{what} is not installed; scripts/install-test-tools installs it")]
+    #[error("{what} is not installed; scripts/install-test-tools or scripts/install-mysql installs it")]
     Missing {
         /// What is missing.
         what: String,
@@ -48,6 +53,24 @@ pub enum ServerError {
         /// What it wrote.
         log: String,
     },
+}
+
+/// Ends a server, and waits for its end.
+fn end(child: Option<Child>, signal: Signal) {
+    let Some(mut child) = child else { return };
+    if let Ok(pid) = i32::try_from(child.id()) {
+        // It may have ended by itself.
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+    let _ = child.wait();
+}
+
+/// A directory that belongs to a user.
+fn directory_of(user: &str) -> Result<tempfile::TempDir, ServerError> {
+    let failed = |source| ServerError::Io { what: "a directory".to_owned(), source };
+    let directory = tempfile::tempdir().map_err(failed)?;
+    Tool::new("chown").arg(user).arg(directory.path()).run()?;
+    Ok(directory)
 }
 
 /// Waits until a server that was started answers. One that ends instead, as on data that it refuses, is not waited for.

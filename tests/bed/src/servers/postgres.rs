@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, User};
+use nix::sys::signal::Signal;
+use nix::unistd::User;
 
-use super::{PostgresBuild, ServerError, until_answering};
+use super::{PostgresBuild, ServerError, end, until_answering};
 use crate::tool::{Tool, ToolError};
 
 /// The user that owns a server's files; it refuses to run as root.
@@ -201,23 +201,14 @@ impl Postgres {
 
     /// Stops it as an administrator would, without waiting for clients.
     pub fn stop(&mut self) {
-        self.end(Signal::SIGINT);
-    }
-
-    fn end(&mut self, signal: Signal) {
-        let Some(mut child) = self.child.take() else { return };
-        if let Ok(pid) = i32::try_from(child.id()) {
-            // It may have ended by itself.
-            let _ = kill(Pid::from_raw(pid), signal);
-        }
-        let _ = child.wait();
+        end(self.child.take(), Signal::SIGINT);
     }
 }
 
 impl Drop for Postgres {
     /// At once: SIGQUIT also ends its children.
     fn drop(&mut self) {
-        self.end(Signal::SIGQUIT);
+        end(self.child.take(), Signal::SIGQUIT);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Data that lies outside the places that the server can be asked for: what `DATA DIRECTORY` has put elsewhere, and
 //! databases that are links.
 //!
-//! InnoDB leaves a file `TABLE.isl` with the path of the tablespace; MyISAM and Aria leave a link `TABLE.MYD`
+//! InnoDB leaves a file `TABLE.isl` with the path of the tablespace, but not since MySQL 8.0, which can be asked; MyISAM and
+//! Aria leave a link `TABLE.MYD`
 //! (<https://mariadb.com/docs/server/reference/sql-statements/data-definition/create/create-table>, DATA DIRECTORY).
 
 use std::collections::BTreeSet;
