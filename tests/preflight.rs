@@ -186,3 +186,73 @@ fn a_limit_of_the_unit_that_would_stop_a_thaw_is_told() {
         assert!(checked.stdout.contains(part), "{part:?} is missing in:\n{}", checked.stdout);
     }
 }
+
+fn run(program: &str, arguments: &[&std::ffi::OsStr]) -> bool {
+    std::process::Command::new(program).args(arguments).output().unwrap().status.success()
+}
+
+/// A swap file in use; it is taken out of use when this is dropped, since nothing could be unmounted before.
+struct Swap(std::path::PathBuf);
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        run("swapoff", &[self.0.as_os_str()]);
+    }
+}
+
+#[test]
+fn a_target_that_carries_a_swap_file_is_refused() {
+    if !require_root("a swap file") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    let data = bed.host_volume("data", Fs::Ext4, 64 * MIB).unwrap().mount_point;
+    let swap = Swap(data.join("swap"));
+    std::fs::write(&swap.0, vec![0; 16 << 20]).unwrap();
+    std::fs::set_permissions(&swap.0, std::fs::Permissions::from_mode(0o600)).unwrap();
+    for program in ["mkswap", "swapon"] {
+        assert!(run(program, &[swap.0.as_os_str()]), "{program}");
+    }
+    let agent = start(AgentOptions::configured(&freezing(&[&data])));
+    let checked = agent.cli(["check"]).unwrap();
+    expect(1, &checked);
+    let told = format!("{} carries the swap file {}", data.display(), swap.0.display());
+    assert!(checked.stdout.contains(&told), "{}", checked.stdout);
+    expect(206, &agent.pre_script(&id(1)).unwrap());
+}
+
+#[test]
+fn a_filesystem_that_was_shut_down_is_refused_by_name() {
+    if !require_root("a volume") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    let data = bed.host_volume("data", Fs::Xfs, 320 * MIB).unwrap().mount_point;
+    let agent = start(AgentOptions::configured(&freezing(&[&data])));
+    expect(0, &agent.cli(["check"]).unwrap());
+    assert!(run("xfs_io", &["-x".as_ref(), "-c".as_ref(), "shutdown".as_ref(), data.as_os_str()]));
+    let pre = agent.pre_script(&id(1)).unwrap();
+    expect(206, &pre);
+    let told = format!("the mount point {} cannot be opened", data.display());
+    for part in [told.as_str(), "Input/output error", "dmesg"] {
+        assert!(pre.stdout.contains(part), "{part:?} is missing in:\n{}", pre.stdout);
+    }
+}
+
+#[test]
+fn a_filesystem_that_has_met_an_error_is_told_and_held() {
+    if !require_root("a volume") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    let volume = bed.host_volume("data", Fs::Ext4, 64 * MIB).unwrap();
+    let device = volume.device.file_name().unwrap();
+    let sysfs = std::path::Path::new("/sys/fs/ext4").join(device);
+    std::fs::write(sysfs.join("trigger_fs_error"), "made by a test").unwrap();
+    let agent = start(AgentOptions::configured(&freezing(&[&volume.mount_point])));
+    let pre = agent.pre_script(&id(1)).unwrap();
+    expect(0, &pre);
+    let told = format!("warning: {} has met 1 error(s)", volume.mount_point.display());
+    assert!(pre.stdout.contains(&told), "{}", pre.stdout);
+    expect(0, &agent.post_script(&id(1)).unwrap());
+}

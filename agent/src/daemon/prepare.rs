@@ -319,7 +319,9 @@ fn open(surveyor: &Surveyor, plan: &Plan) -> Result<Opened, Vec<Problem>> {
 
 fn open_one(planned: &PlannedFilesystem) -> Result<Directory, Problem> {
     Directory::open(&planned.mount_point).map_err(|error| {
-        Problem::from_error(&error).with_hint(Some(format!("findmnt {}", planned.mount_point.display())))
+        let point = planned.mount_point.display();
+        Problem::from_error(&error)
+            .with_hint(Some(format!("`findmnt {point}`, and look for errors in `dmesg`")))
     })
 }
 
