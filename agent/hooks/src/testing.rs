@@ -80,7 +80,7 @@ pub(crate) fn process_exists(pid: &str) -> bool {
     state.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
 }
 
-/// An authority of our own, and a certificate of it for `localhost`, made by openssl(1).
+/// An authority of our own, and a certificate of it for `localhost` and 127.77.0.1, made by openssl(1).
 pub(crate) struct Authority {
     directory: tempfile::TempDir,
 }
@@ -101,7 +101,8 @@ impl Authority {
             &subject[..3],
             &["-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "csr.pem"],
         ]);
-        fs::write(authority.directory.path().join("names"), "subjectAltName=DNS:localhost\n").unwrap();
+        fs::write(authority.directory.path().join("names"), "subjectAltName=DNS:localhost,IP:127.77.0.1\n")
+            .unwrap();
         let sign = ["x509", "-req", "-in", "csr.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];
         authority.openssl(&[&sign, &["-days", "2", "-sha256", "-extfile", "names", "-out", "cert.pem"]]);
         for name in ["ca.pem", "cert.pem", "key.pem"] {

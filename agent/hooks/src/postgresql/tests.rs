@@ -10,7 +10,7 @@ use quiesced_bed::servers::{Postgres, PostgresBuild, PostgresOptions};
 
 use super::*;
 use crate::server::{PasswordSource, When};
-use crate::testing::{common, step};
+use crate::testing::{Authority, common, step};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -326,4 +326,38 @@ async fn a_standby_is_held_as_a_primary_is_and_its_promotion_in_the_window_is_no
         assert!(error.to_string().contains("it was promoted"), "{error}");
         hook.resume(&step).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_when_the_named_authority_vouches_for_it_and_only_then() {
+    if !require_root("a server of another user") {
+        return;
+    }
+    let (authority, other) = (Authority::new(), Authority::new());
+    // It takes no key that others may read.
+    for (program, argument) in [("chown", "postgres:"), ("chmod", "600")] {
+        let mut command = std::process::Command::new(program);
+        assert!(command.arg(argument).arg(authority.file("key.pem")).status().unwrap().success());
+    }
+    let file = |name: &str, file: &str| format!("{name} = '{}'", authority.file(file).display()).leak();
+    // An address that no other server of this host listens on, whose port is that of its socket's name.
+    let server = server(&[
+        "listen_addresses = '127.77.0.1'",
+        "ssl = on",
+        file("ssl_cert_file", "cert.pem"),
+        file("ssl_key_file", "key.pem"),
+    ]);
+    let (login, _directory) = with_role(&server, "right");
+    server.sql("GRANT pg_monitor, pg_checkpoint TO quiesced").unwrap();
+    let remote = |ca| PostgresSettings { host: "127.77.0.1".to_owned(), tls_ca: Some(ca), ..login.clone() };
+    let mut hook = PostgresHook::new(remote(authority.file("ca.pem")));
+    hook.inspect(&step(LIMIT)).await.unwrap();
+    hook.prepare(&step(LIMIT)).await.unwrap();
+    hook.quiesce(&step(LIMIT)).await.unwrap();
+    assert!(matches!(hook.verify(&step(LIMIT)).await.unwrap(), Proof::Proved { .. }));
+    hook.resume(&step(LIMIT)).await.unwrap();
+    let error = inspected(remote(other.file("ca.pem"))).await.unwrap_err();
+    assert!(format!("{error:?}").contains("BadSignature"), "{error:?}");
+    let plain = PostgresSettings { tls_ca: None, ..remote(authority.file("ca.pem")) };
+    inspected(plain).await.expect_err("without an authority nothing is encrypted, and the server wants that");
 }

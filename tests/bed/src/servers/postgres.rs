@@ -20,9 +20,9 @@ const USER: &str = "postgres";
 /// Starting takes a second; a recovery takes longer.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// `postgres` comes in without a password, everybody else with one.
-const ACCESS: &str =
-    "local all postgres trust\nlocal replication postgres trust\nlocal all all scram-sha-256\n";
+/// `postgres` comes in without a password, everybody else with one; over the network only where it is encrypted.
+const ACCESS: &str = "local all postgres trust\nlocal replication postgres trust\nlocal all all scram-sha-256\n\
+    hostssl all all samehost scram-sha-256\n";
 
 /// How a server is to be made.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +72,7 @@ impl Postgres {
             fs::write(data.join(name), text).map_err(|source| io_error(name, source))
         };
         write("pg_hba.conf", ACCESS)?;
-        write("conf.d.conf", &options.settings.join("\n"))?;
+        write("conf.d.conf", &format!("listen_addresses = ''\n{}\n", options.settings.join("\n")))?;
         let own = fs::read_to_string(data.join("postgresql.conf"))
             .map_err(|source| io_error("postgresql.conf", source))?;
         write("postgresql.conf", &format!("{own}\ninclude 'conf.d.conf'\n"))?;
@@ -126,12 +126,7 @@ impl Postgres {
         let user = User::from_name(USER).ok().flatten().ok_or_else(missing)?;
         let log = fs::File::create(self.log_path()).map_err(|source| io_error("the log", source))?;
         let mut command = Command::new(self.build.program("postgres")?);
-        command
-            .arg("-D")
-            .arg(&self.data)
-            .arg("-k")
-            .arg(self.directory.path())
-            .args(["-c", "listen_addresses="]);
+        command.arg("-D").arg(&self.data).arg("-k").arg(self.directory.path());
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw()).process_group(0).current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut child = command.spawn().map_err(|source| io_error("the server", source))?;
