@@ -24,6 +24,7 @@ fn document() -> Document {
 }
 
 fn ssm_of(agent: &Agent) -> Ssm {
+    quiesced_bed::agent::refuse_installed().unwrap_or_else(|error| panic!("{error}"));
     Ssm::new(&agent.directory().join("ssm")).first_in_path(&agent.bin_dir())
 }
 
@@ -68,6 +69,7 @@ fn without_the_agent_installed_it_is_206_with_a_hint() {
     if Path::new("/usr/bin/quiesced").exists() || Path::new("/usr/local/bin/quiesced").exists() {
         panic!("quiesced is installed on this machine, so its absence cannot be tested: remove it first");
     }
+    quiesced_bed::agent::refuse_installed().unwrap_or_else(|error| panic!("{error}"));
     let (code, output) = run(&Ssm::new(directory.path()), "pre-script", "None");
     assert_eq!(code, 206);
     assert!(output.contains("error: quiesced is not installed") && output.contains("hint: "), "{output}");

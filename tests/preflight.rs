@@ -77,11 +77,7 @@ fn check_names_what_a_dead_agent_may_still_hold() {
     common::wait_until_thawed(&[&data]);
     let checked = agent.cli(["check"]).unwrap();
     expect(1, &checked);
-    assert!(
-        checked.stdout.contains("of an agent that has died, may still hold 1 thing(s)"),
-        "{}",
-        checked.stdout
-    );
+    assert!(checked.stdout.contains("of an agent that has died, may still hold"), "{}", checked.stdout);
     expect(0, &agent.cli(["recover"]).unwrap());
     expect(0, &agent.cli(["check"]).unwrap());
 }

@@ -91,9 +91,16 @@ fn a_target_that_somebody_else_thaws_in_the_window_is_203() {
     let scene = Scene::new("exit 0", "");
     expect(0, &scene.agent.pre_script(&id(1)).unwrap());
     quiesced_bed::volumes::thaw(scene.logs()).unwrap();
+    std::fs::write(scene.logs().join("written"), "since the thaw").unwrap();
+    quiesced_bed::tool::Tool::new("sync").arg("-f").arg(scene.logs()).run().unwrap();
     let post = scene.agent.post_script(&id(1)).unwrap();
     expect(203, &post);
     assert!(post.stdout.contains("somebody else thawed"), "{}", post.stdout);
+    assert!(
+        !post.stdout.contains("sector(s)"),
+        "what was written then was written with good reason:\n{}",
+        post.stdout
+    );
     scene.assert_released();
 }
 

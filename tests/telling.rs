@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use common::{ExecHook, SOON, Simulated, expect, id, is_idle, start, status};
@@ -44,9 +45,9 @@ fn a_dead_agent_is_told_with_what_it_may_have_left_held() {
     let mut agent = start(host.options(""));
     expect(0, &agent.pre_script(&id(1)).unwrap());
     agent.kill();
-    let left = format!("session {}, of an agent that has died, may still hold 2 thing(s)", id(1));
+    let left = format!("session {}, of an agent that has died, may still hold /data, /logs", id(1));
     let text = told(&agent, &["status"], 1);
-    has(&text, &[&left, "hint: quiesced recover", "systemctl start quiesced"]);
+    has(&text, &[&left, "hint: run `quiesced recover`", "systemctl start quiesced"]);
     let post = told(&agent, &["post-script", "--execution-id", &id(1)], 203);
     has(&post, &[&left, "the agent or the host died while it was open", "systemctl start quiesced"]);
 }
@@ -160,8 +161,36 @@ fn an_agent_whose_journal_would_lie_on_a_disk_does_not_start_and_check_says_so()
     for (command, code) in [("daemon", 1), ("check", 1), ("pre-script", 206)] {
         let text = told(&agent, &[command, "--runtime-dir", &runtime], code);
         if command != "pre-script" {
-            has(&text, &["does not lie on tmpfs", "mount -t tmpfs tmpfs", "--runtime-dir /dev/shm/quiesced"]);
+            has(
+                &text,
+                &[
+                    "does not lie on tmpfs",
+                    "mount -t tmpfs -o mode=700 tmpfs",
+                    "--runtime-dir /dev/shm/quiesced",
+                ],
+            );
         }
     }
     assert!(!Path::new(&runtime).exists(), "nothing was made there");
+}
+
+#[test]
+fn a_runtime_directory_that_others_can_write_to_is_refused() {
+    let host = Simulated::new(&json!({}));
+    let agent = start(host.options(""));
+    let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
+    std::fs::set_permissions(runtime.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let text = told(&agent, &["daemon", "--runtime-dir", runtime.path().to_str().unwrap()], 1);
+    has(&text, &["others can write to the runtime directory", "chmod 700"]);
+}
+
+#[test]
+fn data_that_is_not_frozen_is_a_warning_before_anything_is_held() {
+    let host = Simulated::new(&json!({}));
+    let hook = ExecHook::new();
+    let outside = tempfile::tempdir().unwrap();
+    let agent =
+        start(host.options(&hook.table("queue", "exit 0", &format!("data = [{:?}]", outside.path()))));
+    let checked = told(&agent, &["check"], 0);
+    has(&checked, &["warning: ", "of hook queue is quiesced but not frozen: ", "crash-consistent at best"]);
 }

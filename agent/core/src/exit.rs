@@ -57,15 +57,15 @@ impl ExitCode {
         Self::ALL.into_iter().find(|code| code.number() == number)
     }
 
-    /// The lifecycle manager's words for the code. It calls 203 an auto-thaw, which is only one way for a hold to end.
+    /// The code in words that hold for each of its causes: the lifecycle manager's own name only the commonest.
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::PreScriptFailed => "pre-script failed",
             Self::PostScriptFailed => "post-script failed",
             Self::AutoThawed => "the hold ended, or was broken, before post-script",
-            Self::AlreadyFrozen => "pre-script while post-script was expected",
-            Self::AlreadyThawed => "post-script while pre-script was expected",
+            Self::AlreadyFrozen => "something else is in the way of pre-script",
+            Self::AlreadyThawed => "no session for post-script to end",
             Self::NotReady => "application not ready",
         }
     }

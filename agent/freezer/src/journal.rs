@@ -71,6 +71,16 @@ pub enum Thing {
     },
 }
 
+impl Thing {
+    /// The mount point, or the hook's name.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Filesystem { mount_point, .. } => mount_point.display().to_string(),
+            Self::Hook { name, .. } => name.clone(),
+        }
+    }
+}
+
 /// Whether a thing is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -144,7 +154,7 @@ impl JournalError {
                 format!("look at `ls -l {}` and run the command as root", path.display())
             }
             Self::NotInMemory(directory) => format!(
-                "run `mkdir -p {0} && mount -t tmpfs tmpfs {0}`, or give the agent and its commands \
+                "run `mkdir -p {0} && mount -t tmpfs -o mode=700 tmpfs {0}`, or give the agent and its commands \
                  `--runtime-dir /dev/shm/quiesced`",
                 directory.display()
             ),

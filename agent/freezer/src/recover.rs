@@ -65,7 +65,7 @@ pub enum Outcome {
     #[error("thawed")]
     Thawed,
     /// It was not frozen any more, or never had been.
-    #[error("was not frozen")]
+    #[error("is not frozen, or not any more")]
     WasNotFrozen,
     /// Its device is not there any more, and so neither is the filesystem.
     #[error("is gone together with its device")]

@@ -421,7 +421,9 @@ impl CommandError {
                 "write the command as a list whose first element is the program's absolute path".to_owned(),
             ),
             Self::NotExecutable { path } => Some(format!("chmod a+x {}", path.display())),
-            Self::Owner { path, .. } => Some(format!("chown root: {}", path.display())),
+            Self::Owner { path, .. } => {
+                Some(format!("look at what it contains; if it is yours: chown root: {}", path.display()))
+            }
             Self::Writable { path, .. } => Some(format!("chmod go-w {}", path.display())),
             Self::UnknownUser { user } => {
                 Some(format!("getent passwd {user}; create the user or correct `user`"))
@@ -429,7 +431,7 @@ impl CommandError {
             Self::Mark { path, .. } => {
                 Some(format!("look at `ls -ld {0}` and `df -h {0}`", path.parent().unwrap_or(path).display()))
             }
-            Self::TimedOut { .. } => Some("see what it waits for, or raise `timeout` of the hook".to_owned()),
+            Self::TimedOut { .. } => Some("see what it waits for, or raise `timeout` of the hook; a little of it is kept to end what does not end by itself".to_owned()),
             Self::Failed { by_hand, .. } => Some(format!("to run it by hand: {by_hand}")),
             _ => None,
         }

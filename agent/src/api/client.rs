@@ -72,6 +72,11 @@ impl ClientError {
         matches!(self, Self::Connect { .. })
     }
 
+    /// Whether the caller may not ask.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Connect { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
+    }
+
     /// Whether there is no agent any more that could answer.
     pub const fn is_gone(&self) -> bool {
         matches!(self, Self::Connect { .. } | Self::Exchange { .. })
@@ -80,9 +85,7 @@ impl ClientError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Connect { source, .. } if matches!(source.kind(), std::io::ErrorKind::PermissionDenied) => {
-                "run the command as root"
-            }
+            Self::Connect { .. } if self.is_forbidden() => "run the command as root",
             Self::Connect { .. } => "start it with `systemctl start quiesced`",
             Self::Late { .. } => {
                 "is it stopped? `systemctl status quiesced`; its guardian thaws when the lease ends"

@@ -89,7 +89,7 @@ pub(crate) struct GroupArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     group: GroupArgs,
-    /// The volumes that the snapshot will have: fail if anything of the group lies elsewhere. Takes the place of
+    /// The volumes that the snapshot will have, parted by commas: fail if anything of the group lies elsewhere. Takes the place of
     /// `expect_volumes` in the configuration.
     #[arg(long, value_name = "ID", value_delimiter = ',', value_parser = volume_id)]
     expect_volumes: Vec<String>,

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use comfy_table::{Table, presets};
 
+use quiesced_core::exit::ExitCode as Code;
 use quiesced_core::finding::{Finding, Severity};
 use quiesced_core::plan::Plan;
-use quiesced_core::report::{SessionReport, StepReport};
+use quiesced_core::report::{Ending, SessionReport, StepReport};
 
 use crate::api::wire::{Reply, StatusReply};
 use crate::daemon::recovery::Recovered;
@@ -29,13 +30,23 @@ macro_rules! line {
 
 pub(super) fn reply(reply: &Reply) -> String {
     let mut text = String::new();
-    let verdict = reply.report.as_ref().and_then(|report| report.verdict);
+    let was_held = |code: &u8| {
+        ![Code::PreScriptFailed, Code::AlreadyFrozen, Code::NotReady].map(Code::number).contains(code)
+    };
+    // What was never held is no snapshot's worth.
+    let held = reply.report.as_ref().filter(|_| was_held(&reply.code));
+    let verdict = held.and_then(|report| report.verdict);
     match verdict {
         Some(verdict) => line!(text, "{verdict}: {} (exit {}: {})", reply.why, reply.code, reply.meaning),
         None => line!(text, "{}: {} (exit {})", reply.meaning, reply.why, reply.code),
     }
     if let Some(report) = &reply.report {
         report.reasons.iter().for_each(|reason| line!(text, "  because {reason}"));
+        if let Some(host) =
+            report.host.as_ref().filter(|_| report.ending.is_some_and(|ending| ending != Ending::Post))
+        {
+            line!(text, "  the session was opened at {}", host.opened_at);
+        }
     }
     if let Some(hint) = &reply.hint {
         line!(text, "  hint: {hint}");
@@ -54,7 +65,6 @@ pub(super) fn reply(reply: &Reply) -> String {
     }
     if let Some(plan) = &reply.plan {
         line!(text, "{}", extent(plan));
-        text.push_str(&outside(plan));
     }
     let everything = if reply.report.is_some() { "quiesced status" } else { "quiesced check" };
     fitted(text, &format!("…\nthe rest is shown by: {everything}\n"))
@@ -87,7 +97,10 @@ pub(super) fn status(status: &StatusReply, warnings: &[Finding]) -> String {
     }
     if let Some(last) = &status.last {
         let verdict = last.verdict.map(|verdict| verdict.to_string()).unwrap_or_default();
-        line!(text, "last was {}: {verdict}", last.execution_id.session());
+        let opened =
+            last.host.as_ref().map(|host| format!(", opened at {}", host.opened_at)).unwrap_or_default();
+        let code = last.code.map(|code| format!(" (exit {})", code.number())).unwrap_or_default();
+        line!(text, "last was {}{opened}: {verdict}{code}", last.execution_id.session());
         last.reasons.iter().for_each(|reason| line!(text, "  because {reason}"));
         text.push_str(&report(last));
     }
@@ -103,7 +116,6 @@ pub(super) fn checked(group: &str, checked: &Checked) -> String {
     match &checked.plan {
         Some(plan) if errors.is_empty() => {
             line!(text, "group {group} is ready: {}", extent(plan));
-            text.push_str(&outside(plan));
         }
         _ => line!(text, "group {group} is not ready"),
     }
@@ -115,15 +127,6 @@ pub(super) fn checked(group: &str, checked: &Checked) -> String {
 
 pub(super) fn extent(plan: &Plan) -> String {
     format!("{} hook(s) and {} filesystem(s) would be held", plan.hooks.len(), plan.filesystems.len())
-}
-
-pub(super) fn outside(plan: &Plan) -> String {
-    let mut text = String::new();
-    for outside in &plan.outside {
-        let (hook, path) = (&outside.hook, outside.path.display());
-        line!(text, "quiesced but not frozen: {path} of hook {hook}, because {}", outside.reason);
-    }
-    text
 }
 
 pub(super) fn recovered(recovered: &Recovered) -> String {

@@ -33,7 +33,7 @@ pub(super) async fn look(paths: &Paths, surveyor: &Surveyor) -> Vec<Finding> {
 /// The files are checked before the agent is started for the first time: that it does not run yet is no error.
 fn absent(error: &ClientError) -> Finding {
     let problem = Problem::from_error(error).with_hint(Some(error.hint()));
-    if error.is_not_running() {
+    if error.is_not_running() && !error.is_forbidden() {
         Finding::warning(
             problem.within("the agent is not running: until then every pre-script is refused with 206"),
         )

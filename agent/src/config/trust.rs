@@ -53,9 +53,12 @@ impl Refusal {
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Owner { path, mode, .. } if mode & OTHERS_WRITE == 0 => {
-                Some(format!("chown root: {}", quoted(path)))
+                Some(format!("look at what it contains; if it is yours: chown root: {}", quoted(path)))
             }
-            Self::Owner { path, .. } => Some(format!("chown root: {0} && chmod go-w {0}", quoted(path))),
+            Self::Owner { path, .. } => Some(format!(
+                "look at what it contains; if it is yours: chown root: {0} && chmod go-w {0}",
+                quoted(path)
+            )),
             Self::Writable { path, .. } => Some(format!("chmod go-w {}", quoted(path))),
             Self::Open { path, source } if source.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
                 Some("the symbolic link leads nowhere; one to /dev/null masks a file".to_owned())

@@ -413,7 +413,12 @@ fn tell(report: &SessionReport) {
     let verdict = report.verdict.map(|verdict| verdict.to_string()).unwrap_or_default();
     let code = report.code.map(quiesced_core::exit::ExitCode::number);
     let window_ms = report.window().map(|window| window.as_millis());
-    tracing::info!(%id, verdict, code, window_ms, "the session has ended");
+    if report.code.is_some_and(|code| code != quiesced_core::exit::ExitCode::Done) {
+        let reasons = report.reasons.join("; ");
+        tracing::warn!(%id, verdict, code, window_ms, reasons, "the session has ended");
+    } else {
+        tracing::info!(%id, verdict, code, window_ms, "the session has ended");
+    }
 }
 
 async fn prepared(

@@ -17,7 +17,7 @@ pub mod store;
 pub mod survey;
 pub mod window;
 
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,6 +141,12 @@ fn own_runtime_dir(paths: &Paths) -> Result<RuntimeLock, Problem> {
             .within(format!("the runtime directory {directory} cannot be made"))
             .with_hint(Some("run the agent as root, or give it another --runtime-dir"))
     })?;
+    let mode = std::fs::metadata(&paths.runtime_dir).map(|metadata| metadata.permissions().mode());
+    if mode.is_ok_and(|mode| mode & 0o022 != 0) {
+        let hint = format!("look at what others have put there, then `chmod 700 {directory}`");
+        return Err(Problem::new(format!("others can write to the runtime directory {directory}"))
+            .with_hint(Some(hint)));
+    }
     let lock = RuntimeLock::try_take(&paths.runtime_dir).map_err(|error| {
         Problem::from_error(&error).within(format!("the runtime directory {directory} cannot be locked"))
     })?;

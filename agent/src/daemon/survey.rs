@@ -334,8 +334,10 @@ impl Surveyor {
     pub fn group(&self, name: &str) -> Result<&GroupSettings, Problem> {
         self.settings.group(name).ok_or_else(|| {
             let nearest = crate::config::nearest(name, self.settings.group.keys().map(String::as_str));
-            Problem::new(format!("there is no group {name}"))
-                .with_hint(nearest.map(|near| format!("did you mean {near}?")))
+            let known = || self.settings.group.keys().cloned().collect::<Vec<_>>().join(", ");
+            let hint = nearest
+                .map_or_else(|| format!("known groups: {}", known()), |near| format!("did you mean {near}?"));
+            Problem::new(format!("there is no group {name}")).with_hint(Some(hint))
         })
     }
 

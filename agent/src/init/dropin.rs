@@ -55,7 +55,8 @@ impl DropIn {
                 comment(&mut text, "There is no hook for it: nothing is to be written here.");
             }
         }
-        Self { name: format!("50-{}.toml", find.name), title: engine.title.to_owned(), text }
+        let note = if find.is_active() { "" } else { "; all in comments, see why in the file" };
+        Self { name: format!("50-{}.toml", find.name), title: format!("{}{note}", engine.title), text }
     }
 
     /// Nothing for a host where nothing may be frozen.
@@ -66,7 +67,7 @@ impl DropIn {
         let mut text = String::new();
         comment(
             &mut text,
-            "No database was found by `quiesced init`. These are the filesystems that may be frozen; take out those that",
+            "No running database with a native hook was found by `quiesced init`. These are the filesystems that may be frozen; take out those that",
         );
         comment(&mut text, "no snapshot is made of. Snapshots of them are filesystem-consistent.");
         text.push('\n');

@@ -262,6 +262,11 @@ impl Find {
         std::iter::once(header).chain(keys).collect()
     }
 
+    /// Whether its file does anything before somebody has changed it.
+    pub(super) fn is_active(&self) -> bool {
+        self.state == State::Native
+    }
+
     /// Whether a hook of this kind and with this address, or one that runs the sample, is configured already.
     pub(super) fn is_configured(&self, settings: &Settings) -> bool {
         let script = format!("{}.sh", self.engine.name);

@@ -32,7 +32,7 @@ pub use seen::Seen;
 pub fn drop_ins(surveyor: &Surveyor, seen: &Seen) -> Result<Vec<DropIn>, Problem> {
     let settings = &surveyor.settings;
     let found = engines::look(seen);
-    let is_plain = found.is_empty() && settings.hook.is_empty();
+    let is_plain = settings.hook.is_empty() && found.iter().all(|find| !find.is_active());
     let new = found.iter().filter(|find| !find.is_configured(settings));
     let mut files: Vec<DropIn> = new.map(DropIn::of).collect();
     if is_plain && names_no_filesystem(settings) {

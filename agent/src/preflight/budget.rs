@@ -61,14 +61,14 @@ fn too_dirty(bytes: u64, budget: Duration) -> Option<Finding> {
     let takes = Duration::from_secs(bytes / BASELINE);
     let message = || {
         format!(
-            "{} MiB in memory are not written out yet: a gp3 volume at its baseline takes {} for that, and pre-script is \
+            "{} MiB of all filesystems are in memory only: were they the targets', a gp3 volume at its baseline takes {} for that, and pre-script is \
              given up after {}",
             bytes / (1024 * 1024),
             humantime::format_duration(takes),
             humantime::format_duration(budget)
         )
     };
-    let hint = "lower vm.dirty_background_bytes, so that the kernel writes earlier: `sysctl vm.dirty_background_bytes`";
+    let hint = "let the kernel write earlier: `sysctl vm.dirty_background_bytes=67108864`";
     (takes > budget).then(|| Finding::warning(Problem::new(message()).with_hint(Some(hint))))
 }
 

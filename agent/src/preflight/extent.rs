@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use quiesced_core::finding::Finding;
-use quiesced_core::plan::{Plan, PlannedHook};
+use quiesced_core::plan::{Outside, Plan, PlannedHook};
 use quiesced_core::problem::Problem;
 use quiesced_topology::{Mounts, boot_mounts};
 
 pub(super) fn look(plan: &Plan, root: &Path) -> Vec<Finding> {
     let mut findings = not_mounted(plan, &missing(root));
+    findings.extend(plan.outside.iter().map(not_frozen));
     findings.extend(plan.hooks.iter().filter_map(without_data));
     if plan.filesystems.is_empty() {
         let problem = Problem::new("no filesystem will be frozen, so a snapshot is crash-consistent at best");
@@ -38,6 +39,13 @@ fn not_mounted(plan: &Plan, missing: &[PathBuf]) -> Vec<Finding> {
         Some(Finding::warning(Problem::new(message).with_hint(Some(format!("mount {point}")))))
     };
     data.filter_map(warn).collect()
+}
+
+fn not_frozen(outside: &Outside) -> Finding {
+    let (path, hook, reason) = (outside.path.display(), &outside.hook, &outside.reason);
+    let message = format!("{path} of hook {hook} is quiesced but not frozen: {reason}");
+    let hint = "a snapshot is then crash-consistent at best, though the exit codes are 0; is something not mounted? `quiesced plan`";
+    Finding::warning(Problem::new(message).with_hint(Some(hint)))
 }
 
 fn without_data(hook: &PlannedHook) -> Option<Finding> {

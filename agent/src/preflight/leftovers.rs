@@ -43,11 +43,12 @@ fn left(record: &Record, statuses: &[Status]) -> Option<Finding> {
         let hint = "`quiesced recover` removes it; put the runtime directory on tmpfs";
         return Some(Finding::warning(Problem::new(message).with_hint(Some(hint))));
     }
-    let owed = statuses.iter().filter(|status| status.is_owed()).count();
-    let session = record.execution_id.session();
-    let message = format!("{session}, of an agent that has died, may still hold {owed} thing(s)");
-    (owed > 0 && record.agent.is_dead())
-        .then(|| Finding::error(Problem::new(message).with_hint(Some("quiesced recover"))))
+    let owed = record.things.iter().zip(statuses).filter(|(_, status)| status.is_owed());
+    let names: Vec<String> = owed.map(|(thing, _)| thing.name()).collect();
+    let (session, names_shown) = (record.execution_id.session(), names.join(", "));
+    let message = format!("{session}, of an agent that has died, may still hold {names_shown}");
+    (!names.is_empty() && record.agent.is_dead())
+        .then(|| Finding::error(Problem::new(message).with_hint(Some("run `quiesced recover`"))))
 }
 
 #[cfg(test)]

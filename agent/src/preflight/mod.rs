@@ -124,9 +124,10 @@ fn look(surveyor: &Surveyor, group: &GroupSettings, plan: &Plan) -> Vec<Finding>
         findings.extend(room::look(&surveyor.paths.state_dir));
     }
     if surveyor.paths.simulate.is_none() && !nix::unistd::geteuid().is_root() {
-        let problem =
-            Problem::new("without root, other processes and the right to freeze cannot be looked at");
-        findings.push(Finding::warning(problem.with_hint(Some("run the command as root"))));
+        let problem = Problem::new(
+            "without root it cannot be told whether filesystems take writes, and what processes do",
+        );
+        findings.push(Finding::error(problem.with_hint(Some("run the command as root"))));
     }
     findings
 }
@@ -150,7 +151,7 @@ fn holders(root: &Path, target: &str) -> impl Iterator<Item = (PathBuf, OsString
 
 /// Filesystems of a made-up host are not there to be written to, and those of an open session are frozen by ourselves.
 fn written(surveyor: &Surveyor, plan: &Plan) -> Vec<PathBuf> {
-    if surveyor.paths.simulate.is_some() {
+    if surveyor.paths.simulate.is_some() || !nix::unistd::geteuid().is_root() {
         return Vec::new();
     }
     let own = leftovers::held_by_an_open_session(&surveyor.paths.runtime_dir);

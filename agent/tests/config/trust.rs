@@ -32,9 +32,12 @@ fn a_file_of_another_user_is_refused() {
     let host = Host::with("");
     chown(host.path("etc/a.toml"), Some(SOMEBODY), None).unwrap();
     assert_eq!(host.messages(), ["/etc/a.toml belongs to uid 65534 (mode 0644), not to root"]);
-    assert_eq!(hint(&host), "chown root: /etc/a.toml");
+    assert_eq!(hint(&host), "look at what it contains; if it is yours: chown root: /etc/a.toml");
     chmod(&host.path("etc/a.toml"), 0o666);
-    assert_eq!(hint(&host), "chown root: /etc/a.toml && chmod go-w /etc/a.toml");
+    assert_eq!(
+        hint(&host),
+        "look at what it contains; if it is yours: chown root: /etc/a.toml && chmod go-w /etc/a.toml"
+    );
 }
 
 #[test]

@@ -79,7 +79,9 @@ impl SecretError {
             }
             Self::Read { path, .. } | Self::NoPassword { path } => format!("ls -l {}", path.display()),
             Self::Open { path, .. } => format!("chmod 600 {}", path.display()),
-            Self::Owner { path, .. } => format!("chown root: {}", path.display()),
+            Self::Owner { path, .. } => {
+                format!("look at what it contains; if it is yours: chown root: {}", path.display())
+            }
         }
     }
 }

@@ -89,6 +89,9 @@ struct Held {
     /// What the guardian found thawed while the agent was thawing it as well; only the agent's own thaw can tell
     /// which of them, or whether somebody else, had been first.
     found_thawed: Option<Took>,
+    /// What was written past it while it was frozen. Told when it is settled: what somebody else had thawed was written
+    /// to with good reason.
+    written: Option<Problem>,
     /// Tells the agent's own thaw that there is nothing left for it to do.
     called_off: Arc<AtomicBool>,
 }
@@ -135,7 +138,7 @@ impl Window {
         let names = plan.filesystems.iter().map(|planned| planned.mount_point.display().to_string());
         let held = |(name, filesystem)| {
             let (state, found_thawed) = (State::Untouched, None);
-            Held { name, filesystem, state, found_thawed, called_off: Arc::default() }
+            Held { name, filesystem, state, found_thawed, written: None, called_off: Arc::default() }
         };
         #[expect(
             deprecated,
@@ -203,7 +206,9 @@ impl Window {
         self.patience = Some((Instant::now() + PATIENCE, false));
         if self.undisturbed {
             let written = self.stillness.end(self.filesystems.iter().map(|held| held.name.as_str()));
-            written.into_iter().for_each(|problem| self.say(Progress::HoldLost(problem)));
+            for (held, written) in self.filesystems.iter_mut().zip(written) {
+                held.written = written;
+            }
         }
         if self.guardian.as_ref().is_none_or(|guardian| guardian.get_ref().thaw().is_err()) {
             self.help();
@@ -377,9 +382,11 @@ impl Window {
         }
         held.state = if end == FreezeEnd::Residue { State::Residue } else { State::Settled };
         held.called_off.store(held.state == State::Settled, Ordering::Release);
+        let written = held.written.take().filter(|_| end != FreezeEnd::ThawedByOther);
         if end != FreezeEnd::Residue {
             self.journal_filesystem(filesystem, Status::Released);
         }
+        written.into_iter().for_each(|problem| self.say(Progress::HoldLost(problem)));
         if before == State::Residue {
             self.say(Happening::Cleared { kind: ThingKind::Filesystem, name });
         } else {

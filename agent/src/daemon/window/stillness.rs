@@ -22,14 +22,14 @@ impl Stillness {
         self.before = Some(self.read());
     }
 
-    /// Everything is about to be thawed: what was written to the filesystem of each name meanwhile.
-    pub(super) fn end<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Vec<Problem> {
+    /// Everything is about to be thawed: what was written meanwhile to the filesystem of each name, in their order.
+    pub(super) fn end<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Vec<Option<Problem>> {
         let Some(before) = self.before.take() else { return Vec::new() };
         let moved = |((before, now), name): ((Option<u64>, Option<u64>), &str)| {
             let sectors = now?.wrapping_sub(before?);
             (sectors != 0).then(|| problem(name, sectors))
         };
-        before.into_iter().zip(self.read()).zip(names).filter_map(moved).collect()
+        before.into_iter().zip(self.read()).zip(names).map(moved).collect()
     }
 
     fn read(&self) -> Vec<Option<u64>> {
