@@ -252,3 +252,41 @@ fn a_filesystem_that_has_met_an_error_is_told_and_held() {
     assert!(pre.stdout.contains(&told), "{}", pre.stdout);
     expect(0, &agent.post_script(&id(1)).unwrap());
 }
+
+#[test]
+fn a_limit_for_locked_memory_that_the_guardian_would_meet_is_told() {
+    if !require_root("capabilities") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    let data = bed.host_volume("data", Fs::Ext4, 64 * MIB).unwrap().mount_point;
+    let agent = start(AgentOptions::configured(&freezing(&[&data])));
+    let mut check = std::process::Command::new("setpriv");
+    check.args(["--inh-caps=-ipc_lock", "--bounding-set=-ipc_lock", "prlimit", "--memlock=65536:65536"]);
+    let output = check.arg(common::binary()).arg("check").envs(agent.environment()).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    for part in ["the guardian may lock only 64 KiB of memory", "LimitMEMLOCK=infinity"] {
+        assert!(told.contains(part), "{part:?} is missing in:\n{told}");
+    }
+}
+
+#[test]
+fn a_state_directory_without_room_is_told_and_the_session_runs() {
+    if !require_root("a mount") {
+        return;
+    }
+    let bed = Bed::new().unwrap();
+    let data = bed.host_volume("data", Fs::Ext4, 64 * MIB).unwrap().mount_point;
+    let small = data.with_file_name("small");
+    std::fs::create_dir(&small).unwrap();
+    mount(Some("small"), &small, Some("tmpfs"), MsFlags::empty(), Some("size=2M,mode=700")).unwrap();
+    let agent = start(AgentOptions::configured(&freezing(&[&data])).state_dir(&small));
+    let pre = agent.pre_script(&id(1)).unwrap();
+    expect(0, &pre);
+    let told = format!("warning: {} has 2", small.display());
+    assert!(pre.stdout.contains(&told) && pre.stdout.contains("KiB are enough"), "{}", pre.stdout);
+    expect(0, &agent.post_script(&id(1)).unwrap());
+    drop(agent);
+    umount2(&small, MntFlags::MNT_DETACH).unwrap();
+}

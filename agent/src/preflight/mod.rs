@@ -5,6 +5,7 @@
 //! ([`writes`]).
 
 mod budget;
+mod dirty;
 mod extent;
 pub mod fanotify;
 mod health;
@@ -116,7 +117,8 @@ fn look(surveyor: &Surveyor, group: &GroupSettings, plan: &Plan) -> Vec<Finding>
     findings.extend(leftovers::place(&surveyor.paths.runtime_dir));
     findings.extend(extent::look(plan, root));
     findings.extend(health::look(plan, root));
-    findings.extend(budget::look(&surveyor.settings, group, root));
+    findings.extend(budget::look(&surveyor.settings, group));
+    findings.extend(dirty::look(plan, surveyor.settings.agent.pre_script_budget, root));
     findings.extend(fanotify::look(root));
     findings.extend(kernel::look(plan, root));
     if surveyor.paths.simulate.is_none() {
