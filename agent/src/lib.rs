@@ -11,6 +11,7 @@ pub mod init;
 pub mod logging;
 pub mod paths;
 pub mod preflight;
+pub mod timeline;
 
 /// The version of the agent.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -11,6 +11,7 @@ pub mod finding;
 pub mod id;
 pub mod plan;
 pub mod problem;
+pub mod proof;
 pub mod report;
 pub mod session;
 pub mod superblock;

@@ -9,6 +9,7 @@ use crate::exit::ExitCode;
 use crate::id::ExecutionId;
 use crate::plan::Plan;
 use crate::problem::Problem;
+use crate::proof::{FrozenSpan, HookProof};
 use crate::time::BootTime;
 use crate::verdict::Verdict;
 
@@ -38,6 +39,15 @@ pub struct SessionReport {
     pub phases: Vec<PhaseSpan>,
     /// The steps that were taken, in the order in which they ended.
     pub steps: Vec<StepReport>,
+    /// What each hook proved of its hold; empty when it was not asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proofs: Vec<HookProof>,
+    /// When each filesystem was frozen, in the order of the freezes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<FrozenSpan>,
+    /// When everything would have been released by itself; absent when nothing was to be held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_ends: Option<BootTime>,
     /// What could not be released.
     pub residue: Vec<Residue>,
     /// Everything that went wrong, in order.
@@ -69,6 +79,9 @@ pub struct HostFacts {
     pub agent_version: String,
     /// When the session was opened, by the wall clock (RFC 3339, UTC).
     pub opened_at: String,
+    /// When it ended, by the wall clock; absent until it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
 }
 
 /// How a session ended.
@@ -209,6 +222,8 @@ pub enum Step {
     Inspect,
     /// A hook did its slow work.
     Prepare,
+    /// The manifest was written to a filesystem.
+    Manifest,
     /// Dirty data of a filesystem was written out.
     Sync,
     /// A hook took its lock.
@@ -221,6 +236,23 @@ pub enum Step {
     Verify,
     /// A hook released its lock.
     Resume,
+}
+
+impl Step {
+    /// The step's name as people read it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inspect => "inspect",
+            Self::Prepare => "prepare",
+            Self::Manifest => "manifest",
+            Self::Sync => "sync",
+            Self::Quiesce => "quiesce",
+            Self::Freeze => "freeze",
+            Self::Thaw => "thaw",
+            Self::Verify => "verify",
+            Self::Resume => "resume",
+        }
+    }
 }
 
 /// Something that could not be released.

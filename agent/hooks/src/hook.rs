@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use quiesced_core::id::ExecutionId;
 pub use quiesced_core::plan::DataPath;
+use quiesced_core::proof::Positions;
 use quiesced_core::time::BootTime;
 
 use crate::clock;
@@ -45,6 +46,12 @@ pub trait Hook: Send {
     /// `quiesce`. Nothing when the hold dies with the agent's process.
     fn undo(&self, _step: &StepContext) -> Option<Undo> {
         None
+    }
+
+    /// Where the application stands, in its own terms: after `prepare` about where the hold will begin, after `quiesce`
+    /// where it did. Empty when it does not tell.
+    fn positions(&self) -> Positions {
+        Positions::new()
     }
 
     /// Holds the application still.

@@ -28,5 +28,5 @@ mod undo;
 
 pub use error::HookError;
 pub use hook::{DataPath, Hook, Inspection, Proof, StepContext, build};
-pub use runner::{NamedHook, Outcome, Released, Runner, SessionContext, StepDone, Timed};
+pub use runner::{NamedHook, Outcome, Prepared, Released, Runner, SessionContext, StepDone, Timed, Vouched};
 pub use undo::Undo;

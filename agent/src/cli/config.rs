@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use quiesced_core::report::SessionReport;
+
 use super::{print_json, say};
 use crate::config;
 use crate::error::CliError;
@@ -17,7 +19,11 @@ pub(super) fn show(paths: &Paths, origin: bool, json: bool) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn schema() -> Result<ExitCode, CliError> {
-    print_json(&config::schema())?;
+pub(super) fn schema(report: bool) -> Result<ExitCode, CliError> {
+    if report {
+        print_json(&schemars::schema_for!(SessionReport))?;
+    } else {
+        print_json(&config::schema())?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 
 mod config;
 mod group;
+mod history;
 mod init;
 mod release;
 mod render;
@@ -9,6 +10,7 @@ mod running;
 mod session;
 mod status;
 mod tree;
+mod watch;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -23,6 +25,8 @@ use crate::config::DEFAULT_GROUP;
 use crate::daemon;
 use crate::error::CliError;
 use crate::paths::Paths;
+use history::{HistoryArgs, ShowArgs};
+use watch::Watch;
 
 /// Makes EBS snapshots application-consistent: quiesces databases, freezes their filesystems, holds both while the
 /// snapshot is initiated, releases everything, and says truthfully what the snapshot is worth.
@@ -49,7 +53,11 @@ enum Command {
     /// Look whether a session could run, without touching anything.
     DryRun(SessionArgs),
     /// Show what the agent is doing, and the last session.
-    Status,
+    Status(Watch),
+    /// List the sessions that have ended.
+    History(HistoryArgs),
+    /// Show one session with its timeline.
+    Show(ShowArgs),
     /// Write a first configuration from the databases that are found on this host.
     Init(InitArgs),
     /// Show what a session would hold, and what lies outside.
@@ -136,7 +144,11 @@ enum ConfigCommand {
         origin: bool,
     },
     /// Print the JSON Schema of the configuration.
-    Schema,
+    Schema {
+        /// Print that of session reports instead.
+        #[arg(long)]
+        report: bool,
+    },
 }
 
 /// Runs one command.
@@ -168,7 +180,9 @@ async fn run(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::PreScript(args) => session::pre(paths, args, *json).await,
         Command::PostScript(args) => session::post(paths, args, *json).await,
         Command::DryRun(args) => session::dry_run(paths, args, *json).await,
-        Command::Status => status::status(paths, *json).await,
+        Command::Status(watch) => status::status(paths, watch, *json).await,
+        Command::History(args) => history::history(paths, args, *json).await,
+        Command::Show(args) => history::show(paths, args, *json).await,
         Command::Init(args) => init::init(paths, args.dry_run, *json).await,
         Command::Plan(args) => group::plan(paths, args, *json).await,
         Command::Check(args) if args.config_only => group::check_config(paths, *json),
@@ -176,7 +190,7 @@ async fn run(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Thaw(ThawArgs { all: _ }) => release::thaw_all(paths, *json).await,
         Command::Recover => release::recover(paths, *json).await,
         Command::Config(ConfigCommand::Show { origin }) => config::show(paths, *origin, *json),
-        Command::Config(ConfigCommand::Schema) => config::schema(),
+        Command::Config(ConfigCommand::Schema { report }) => config::schema(*report),
     }
 }
 
@@ -193,9 +207,13 @@ fn say_aside(text: &str) {
 
 /// Prints a value as JSON.
 fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Problem::from_error(&error))?;
-    say(&format!("{text}\n"));
+    say(&to_json(value)?);
     Ok(())
+}
+
+fn to_json(value: &impl serde::Serialize) -> Result<String, CliError> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Problem::from_error(&error))?;
+    Ok(format!("{text}\n"))
 }
 
 #[cfg(test)]

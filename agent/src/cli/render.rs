@@ -14,6 +14,7 @@ use crate::api::wire::{Reply, StatusReply};
 use crate::daemon::recovery::Recovered;
 use crate::error::{write_problem, write_warning};
 use crate::preflight::Checked;
+use crate::timeline::seconds;
 
 /// More would hide the timeline.
 const MOST_PROBLEMS: usize = 8;
@@ -96,16 +97,27 @@ pub(super) fn status(status: &StatusReply, warnings: &[Finding]) -> String {
         line!(text, "left behind: {} ({})", left.name, left.problem);
     }
     if let Some(last) = &status.last {
-        let verdict = last.verdict.map(|verdict| verdict.to_string()).unwrap_or_default();
-        let opened =
-            last.host.as_ref().map(|host| format!(", opened at {}", host.opened_at)).unwrap_or_default();
-        let code = last.code.map(|code| format!(" (exit {})", code.number())).unwrap_or_default();
-        line!(text, "last was {}{opened}: {verdict}{code}", last.execution_id.session());
-        last.reasons.iter().for_each(|reason| line!(text, "  because {reason}"));
-        text.push_str(&report(last));
+        text.push_str("last was ");
+        text.push_str(&ended(last));
     }
     warnings.iter().for_each(|found| write_warning(&mut text, &found.problem).unwrap_or_default());
     line!(text, "quiesced {}, process {}", status.version, status.pid);
+    text
+}
+
+/// A session that has ended.
+pub(super) fn ended(session: &SessionReport) -> String {
+    let mut text = String::new();
+    let verdict = session.verdict.map(|verdict| verdict.to_string()).unwrap_or_default();
+    let opened =
+        session.host.as_ref().map(|host| format!(", opened at {}", host.opened_at)).unwrap_or_default();
+    let code = session.code.map(|code| format!(" (exit {})", code.number())).unwrap_or_default();
+    line!(text, "{}{opened}: {verdict}{code}", session.execution_id.session());
+    session.reasons.iter().for_each(|reason| line!(text, "  because {reason}"));
+    for problem in &session.problems {
+        write_problem(&mut text, problem).unwrap_or_default();
+    }
+    text.push_str(&report(session));
     text
 }
 
@@ -156,7 +168,7 @@ fn report(report: &SessionReport) -> String {
 }
 
 fn named(step: &StepReport) -> String {
-    format!("{} {}", format!("{:?}", step.step).to_lowercase(), step.subject)
+    format!("{} {}", step.step.name(), step.subject)
 }
 
 /// The phases of a session, and under each the steps that ended in it.
@@ -176,12 +188,4 @@ fn timeline(report: &SessionReport) -> String {
     }
     // A table fills its cells with spaces, and SSM shows only so many characters.
     table.to_string().lines().map(|line| format!("{}\n", line.trim_end())).collect()
-}
-
-fn seconds(time: Duration) -> String {
-    if time < Duration::from_millis(100) {
-        format!("{:.2} ms", time.as_secs_f64() * 1e3)
-    } else {
-        format!("{:.2} s", time.as_secs_f64())
-    }
 }

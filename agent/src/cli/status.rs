@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use quiesced_core::finding::Finding;
 
-use super::{print_json, render, running, say};
+use super::watch::Watch;
+use super::{render, running, to_json};
 use crate::api::client;
 use crate::api::wire::StatusReply;
 use crate::error::CliError;
@@ -21,7 +22,11 @@ struct Told<'a> {
     host: Facts,
 }
 
-pub(super) async fn status(paths: &Paths, json: bool) -> Result<ExitCode, CliError> {
+pub(super) async fn status(paths: &Paths, watch: &Watch, json: bool) -> Result<ExitCode, CliError> {
+    watch.run(async || look(paths, json).await).await
+}
+
+async fn look(paths: &Paths, json: bool) -> Result<String, CliError> {
     let status: StatusReply = match client::get(&paths.socket(), "/v1/status").await {
         Ok(status) => status,
         Err(error) => {
@@ -34,9 +39,7 @@ pub(super) async fn status(paths: &Paths, json: bool) -> Result<ExitCode, CliErr
     };
     let warnings = running::config(&status.config);
     if json {
-        print_json(&Told { status: &status, warnings: &warnings, host: Facts::gather() })?;
-    } else {
-        say(&format!("{}{}\n", render::status(&status, &warnings), Facts::gather()));
+        return to_json(&Told { status: &status, warnings: &warnings, host: Facts::gather() });
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(format!("{}{}\n", render::status(&status, &warnings), Facts::gather()))
 }

@@ -13,7 +13,7 @@ use toml::de::{DeValue, ValueDeserializer};
 
 use super::errors::Finding;
 use super::merged::Merged;
-use super::settings::{AgentSettings, DEFAULT_GROUP, GroupSettings, LogSettings, Settings};
+use super::settings::{AgentSettings, DEFAULT_GROUP, GroupSettings, LogSettings, ReportSettings, Settings};
 use super::shape::Shape;
 use super::texts::Texts;
 use super::{rules, schema::schema};
@@ -23,6 +23,7 @@ use super::{rules, schema::schema};
 pub(super) struct Draft {
     pub(super) agent: Option<AgentSettings>,
     pub(super) log: Option<LogSettings>,
+    pub(super) report: Option<ReportSettings>,
     pub(super) hook: BTreeMap<String, Option<HookSettings>>,
     pub(super) group: BTreeMap<String, Option<GroupSettings>>,
 }
@@ -60,7 +61,13 @@ impl Reader<'_, '_> {
         self.shape.unknown_keys(root, &self.merged.root, &[]);
         let mut group = self.tables("group");
         group.entry(DEFAULT_GROUP.to_owned()).or_insert_with(|| Some(GroupSettings::default()));
-        Draft { agent: self.table("agent"), log: self.table("log"), hook: self.tables("hook"), group }
+        Draft {
+            agent: self.table("agent"),
+            log: self.table("log"),
+            report: self.table("report"),
+            hook: self.tables("hook"),
+            group,
+        }
     }
 
     /// A table of the root; the default when it is not written.
@@ -130,7 +137,13 @@ fn without<'a>(value: Spanned<DeValue<'a>>, faults: &[Finding]) -> Spanned<DeVal
 
 impl Draft {
     fn finished(self) -> Option<Settings> {
-        Some(Settings { agent: self.agent?, log: self.log?, hook: all(self.hook)?, group: all(self.group)? })
+        Some(Settings {
+            agent: self.agent?,
+            log: self.log?,
+            report: self.report?,
+            hook: all(self.hook)?,
+            group: all(self.group)?,
+        })
     }
 }
 

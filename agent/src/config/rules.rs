@@ -18,6 +18,7 @@ use super::shape::{header, suggestion};
 use super::texts::Texts;
 
 const SHORTEST: Duration = Duration::from_secs(1);
+const SHORTEST_KEEPING: Duration = Duration::from_secs(3600);
 const LONGEST_LEASE: Duration = Duration::from_secs(600);
 /// The longest script timeout of a lifecycle policy is 120 s, and the SSM document's own; an answer must be on its way
 /// before.
@@ -32,6 +33,7 @@ pub(super) fn check(draft: &Draft, merged: &Merged<'_>, texts: &Texts, findings:
     let mut rules = Rules { draft, merged, texts, findings };
     rules.agent();
     rules.log();
+    rules.report();
     rules.names();
     rules.hooks();
     rules.order();
@@ -95,6 +97,18 @@ impl Rules<'_> {
     fn log(&mut self) {
         if let Some(directory) = self.draft.log.as_ref().and_then(|log| log.directory.as_ref()) {
             self.absolute(&["log", "directory"], directory);
+        }
+    }
+
+    fn report(&mut self) {
+        let Some(report) = &self.draft.report else { return };
+        if report.keep_for < SHORTEST_KEEPING {
+            let message = format!(
+                "reports are kept for {}, which must be at least {}",
+                shown(report.keep_for),
+                shown(SHORTEST_KEEPING)
+            );
+            self.add(&["report", "keep_for"], message);
         }
     }
 

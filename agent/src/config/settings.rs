@@ -22,6 +22,8 @@ pub struct Settings {
     pub agent: AgentSettings,
     /// The agent's log files.
     pub log: LogSettings,
+    /// What is kept and told of sessions.
+    pub report: ReportSettings,
     /// The hooks by name: one kind each, as in `[hook.orders.sqlite]`.
     pub hook: BTreeMap<String, HookSettings>,
     /// The consistency groups by name. `default` is present without being written.
@@ -33,6 +35,7 @@ impl Default for Settings {
         Self {
             agent: AgentSettings::default(),
             log: LogSettings::default(),
+            report: ReportSettings::default(),
             hook: BTreeMap::new(),
             group: BTreeMap::from([(DEFAULT_GROUP.to_owned(), GroupSettings::default())]),
         }
@@ -147,6 +150,29 @@ impl LogLevel {
             Self::Debug => "debug",
             Self::Trace => "trace",
         }
+    }
+}
+
+/// `[report]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReportSettings {
+    /// How many reports are kept: the oldest go first.
+    #[schemars(range(min = 10, max = 10000))]
+    pub keep: u32,
+    /// How long reports are kept. At least 1h.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "humantime"))]
+    pub keep_for: Duration,
+    /// Whether each target gets a manifest, `.quiesced/session.json`, which is then part of the snapshot.
+    pub manifest: bool,
+}
+
+impl Default for ReportSettings {
+    fn default() -> Self {
+        // A day of one snapshot every five minutes, or a year of one every second day.
+        let year = Duration::from_secs(31_557_600);
+        Self { keep: 288, keep_for: year, manifest: false }
     }
 }
 

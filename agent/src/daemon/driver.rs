@@ -259,6 +259,7 @@ impl Driver {
             boot_id: self.parts.boot_id.clone(),
             agent_version: crate::VERSION.to_owned(),
             opened_at: crate::wall_clock(),
+            ended_at: None,
         };
         self.host = Some(host.clone());
         let Some(open) = self.machine.status().session else { return };
@@ -317,7 +318,7 @@ impl Driver {
     }
 
     fn close(&mut self, mut report: SessionReport) {
-        report.host = self.host.take();
+        report.host = self.host.take().map(|host| HostFacts { ended_at: Some(crate::wall_clock()), ..host });
         self.parts.gate.open();
         tell(&report);
         if let Some(mut window) = self.window.take() {
@@ -351,7 +352,7 @@ impl Driver {
         let copy = report.clone();
         let reports = Arc::make_mut(&mut self.parts.reports);
         reports.push(report);
-        reports.drain(..reports.len().saturating_sub(store::KEPT));
+        self.parts.store.forget(reports);
         self.saving = Some(tokio::task::spawn_blocking(move || {
             if let Err(error) = store.save(&copy) {
                 tracing::error!(error = %Problem::from_error(&error), "the report is lost");
@@ -371,6 +372,7 @@ impl Driver {
         match Surveyor::load(&paths) {
             Ok(surveyor) => {
                 self.machine.set_policy(policy(&surveyor.settings));
+                self.parts.store.keep(&surveyor.settings.report);
                 // The daemon holds a receiver for as long as the driver runs.
                 drop(self.parts.surveyor.send(Arc::new(surveyor)));
                 self.refused.clear();

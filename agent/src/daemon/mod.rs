@@ -9,6 +9,7 @@
 
 pub mod driver;
 pub mod mailbox;
+pub mod manifest;
 pub mod notify;
 pub mod prepare;
 pub mod recovery;
@@ -80,7 +81,7 @@ pub async fn run(paths: &Paths) -> Result<(), CliError> {
         Problem::from_error(&error).with_hint(Some("name another `directory` in the [log] table"))
     })?;
     release_leftovers(paths).await?;
-    let store = Store::open(&paths.sessions())
+    let store = Store::open(&paths.sessions(), &surveyor.settings.report)
         .map_err(|error| Problem::from_error(&error).with_hint(Some(error.hint())))?;
     let reports = store.load().map_err(|error| Problem::from_error(&error).with_hint(Some(error.hint())))?;
     let socket = paths.socket();

@@ -1,5 +1,7 @@
 //! Everything slow, before anything is held: preflight, the hooks' own work, flushing, and arming the guardian.
 
+mod manifests;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +23,7 @@ use quiesced_freezer::journal::{JOURNAL_VERSION, Journal, JournalError, Record, 
 use quiesced_freezer::process::ProcessId;
 use quiesced_freezer::simulated::{Faults, Simulated};
 use quiesced_freezer::target::{Directory, Filesystem};
-use quiesced_hooks::{Outcome, Runner, Undo};
+use quiesced_hooks::{Outcome, Prepared, Runner};
 use quiesced_topology::Mounts;
 
 use super::steps;
@@ -120,14 +122,11 @@ pub async fn prepare(job: Job) -> Result<Ready, NotPrepared> {
     let (plan, opened) = resolved.await.and_then(std::convert::identity).map_err(NotPrepared::not_ready)?;
     job.preflight(&group, &plan).await?;
     runner.set_volumes(plan.volume_ids());
-    let undos = job.prepare_hooks(&mut runner, &names).await.map_err(NotPrepared::failed)?;
+    let prepared = job.prepare_hooks(&mut runner, &names).await.map_err(NotPrepared::failed)?;
+    job.write_manifests(&plan, &opened, &prepared).await.map_err(NotPrepared::failed)?;
     job.flush(&plan, &opened).await.map_err(NotPrepared::failed)?;
-    let (store, report) = (job.store.clone(), job.report.clone());
-    let saved = blocking(move || store.save(&report)).await.map_err(NotPrepared::failed)?;
-    saved.map_err(|error| {
-        NotPrepared::failed(vec![Problem::from_error(&error).with_hint(Some(error.hint()))])
-    })?;
-    job.arm(id, plan, opened, undos, runner).await.map_err(|problem| NotPrepared::failed(vec![problem]))
+    job.save().await.map_err(NotPrepared::failed)?;
+    job.arm(id, plan, opened, &prepared, runner).await.map_err(|problem| NotPrepared::failed(vec![problem]))
 }
 
 impl Job {
@@ -136,6 +135,18 @@ impl Job {
             // Without a driver nobody waits for the report either.
             drop(self.notes.send(Progress::Noted(step)));
         }
+    }
+
+    /// Writes down that the session was opened. A disk that is full loses the report, not the session: an agent that does
+    /// not find it later does not know the session, and still tells nobody that it was held.
+    async fn save(&self) -> Result<(), Vec<Problem>> {
+        let (store, report) = (self.store.clone(), self.report.clone());
+        if let Err(error) = blocking(move || store.save(&report)).await? {
+            let problem = Problem::from_error(&error).with_hint(Some(error.hint()));
+            let what = "the session is not on record, should the host go down before it has ended";
+            drop(self.notes.send(Progress::Warned(problem.within(what))));
+        }
+        Ok(())
     }
 
     /// What somebody else has frozen must be found before hooks write to it.
@@ -156,19 +167,19 @@ impl Job {
         &self,
         runner: &mut Runner,
         names: &[String],
-    ) -> Result<Vec<Option<Undo>>, Vec<Problem>> {
+    ) -> Result<Vec<Prepared>, Vec<Problem>> {
         (0..names.len()).for_each(|hook| runner.prepare(hook, self.budget_ends));
-        let mut undos = vec![None; names.len()];
+        let mut all: Vec<Prepared> = names.iter().map(|_| Prepared::default()).collect();
         let mut problems = Vec::new();
         for _ in names {
             let done = runner.next().await;
             let Outcome::Prepared(timed) = done.outcome else { continue };
-            let (step, undo) = steps::report(Step::Prepare, &names[done.hook], timed);
+            let (step, prepared) = steps::report(Step::Prepare, &names[done.hook], timed);
             problems.extend(step.failure.clone());
             self.note(vec![step]);
-            undos[done.hook] = undo.flatten();
+            all[done.hook] = prepared.unwrap_or_default();
         }
-        if problems.is_empty() { Ok(undos) } else { Err(problems) }
+        if problems.is_empty() { Ok(all) } else { Err(problems) }
     }
 
     /// Writes out what is dirty, on all filesystems at once and as often as it pays, so that the freeze itself has
@@ -194,7 +205,7 @@ impl Job {
         id: ExecutionId,
         plan: Plan,
         opened: Opened,
-        undos: Vec<Option<Undo>>,
+        prepared: &[Prepared],
         runner: Runner,
     ) -> Result<Ready, Problem> {
         let lease_ends = clock::now() + self.surveyor.settings.agent.lease;
@@ -205,7 +216,7 @@ impl Job {
         });
         let armed = armed.await.map_err(|mut problems| problems.remove(0))?;
         let guardian = armed.map_err(|error| Problem::from_error(&error).with_hint(Some(error.hint())))?;
-        let things = things(&plan, &opened, &undos)?;
+        let things = things(&plan, &opened, prepared)?;
         let record = Record {
             version: JOURNAL_VERSION,
             boot_id: clock::boot_id().map_err(|error| Problem::from_error(&error))?,
@@ -243,9 +254,9 @@ struct Things {
 }
 
 /// What the journal lists: hooks whose hold outlives the agent, then filesystems in the order of the plan.
-fn things(plan: &Plan, opened: &Opened, undos: &[Option<Undo>]) -> Result<Things, Problem> {
+fn things(plan: &Plan, opened: &Opened, prepared: &[Prepared]) -> Result<Things, Problem> {
     let (mut things, mut hooks) = (Vec::new(), Vec::new());
-    for (hook, undo) in plan.hooks.iter().zip(undos) {
+    for (hook, Prepared { undo, .. }) in plan.hooks.iter().zip(prepared) {
         hooks.push(undo.as_ref().map(|_| things.len()));
         if let Some(undo) = undo {
             let undo = serde_json::to_value(undo).map_err(|error| Problem::from_error(&error))?;

@@ -1,10 +1,12 @@
 //! What hooks and the guardian tell, in the words of a session's report.
 
 use quiesced_core::problem::Problem;
+use quiesced_core::proof::{HookProof, Standing};
 use quiesced_core::report::{Step, StepReport};
+use quiesced_core::session::Verified;
 use quiesced_core::time::BootTime;
 use quiesced_freezer::guardian::Took;
-use quiesced_hooks::{HookError, Proof, Timed};
+use quiesced_hooks::{HookError, Proof, Timed, Vouched};
 
 /// A hook's step, and what it brought.
 pub fn report<T>(step: Step, hook: &str, timed: Timed<T>) -> (StepReport, Option<T>) {
@@ -19,16 +21,21 @@ pub fn report<T>(step: Step, hook: &str, timed: Timed<T>) -> (StepReport, Option
     }
 }
 
-/// A hook's answer to whether it had held, and why it can only claim so, if it can.
-pub fn verified(hook: &str, timed: Timed<Proof>) -> (StepReport, Option<String>) {
-    let (mut report, proof) = report(Step::Verify, hook, timed);
-    let (note, unproved) = match proof {
-        None => (None, None),
-        Some(Proof::Proved { how }) => (Some(format!("proved: {how}")), None),
-        Some(Proof::Claimed { why }) => (Some(format!("claimed, not proved: {why}")), Some(why)),
+/// A hook's answer to whether it had held.
+pub fn verified(hook: &str, vouched: Vouched) -> Verified {
+    let Vouched { proof, positions } = vouched;
+    let (mut step, proof) = report(Step::Verify, hook, proof);
+    let (standing, how) = match proof {
+        None => (Standing::Lost, step.failure.as_ref().map(Problem::to_string).unwrap_or_default()),
+        Some(Proof::Proved { how }) => (Standing::Proved, how),
+        Some(Proof::Claimed { why }) => (Standing::Claimed, why),
     };
-    report.note = note;
-    (report, unproved)
+    step.note = match standing {
+        Standing::Lost => None,
+        Standing::Proved => Some(format!("proved: {how}")),
+        Standing::Claimed => Some(format!("claimed, not proved: {how}")),
+    };
+    Verified { step, proof: HookProof { hook: hook.to_owned(), standing, how, positions } }
 }
 
 /// A step of a filesystem.
@@ -48,7 +55,7 @@ fn problem(step: Step, hook: &str, error: &HookError) -> Problem {
         Step::Quiesce => "quiesce its application",
         Step::Verify => "prove its hold",
         Step::Resume => "resume its application",
-        Step::Sync | Step::Freeze | Step::Thaw => "take its step",
+        Step::Manifest | Step::Sync | Step::Freeze | Step::Thaw => "take its step",
     };
     Problem::from(error).within(format!("hook {hook} could not {verb}"))
 }

@@ -8,14 +8,14 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use quiesced_core::id::ExecutionId;
 use quiesced_core::report::{Ending, REPORT_VERSION, SessionReport};
 use quiesced_core::session::{Outcome, Past};
 use quiesced_core::verdict::Verdict;
 
-/// How many reports are kept: a day of one snapshot every five minutes, as the machine remembers.
-pub const KEPT: usize = 288;
+use crate::config::ReportSettings;
 
 /// Why a report could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,25 @@ pub struct Store {
     directory: PathBuf,
     /// Reports are written by threads that may outlive whoever asked for it; one writes at a time.
     writing: Arc<Mutex<()>>,
+    kept: Kept,
+}
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    reports: usize,
+    age: Duration,
+}
+
+impl Kept {
+    fn of(settings: &ReportSettings) -> Self {
+        Self { reports: usize::try_from(settings.keep).unwrap_or(usize::MAX), age: settings.keep_for }
+    }
+
+    /// Whether something of this wall time has been kept for long enough. What is from the future stays.
+    fn is_old(self, time: SystemTime) -> bool {
+        time.elapsed().is_ok_and(|age| age > self.age)
+    }
 }
 
 impl Store {
@@ -47,10 +66,26 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+    pub fn open(directory: &Path, settings: &ReportSettings) -> Result<Self, StoreError> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|source| StoreError { path: directory.to_owned(), action: "made", source })?;
-        Ok(Self { directory: directory.to_owned(), writing: Arc::default() })
+        Ok(Self { directory: directory.to_owned(), writing: Arc::default(), kept: Kept::of(settings) })
+    }
+
+    /// From now on keeps as much as `settings` say.
+    pub fn keep(&mut self, settings: &ReportSettings) {
+        self.kept = Kept::of(settings);
+    }
+
+    /// Forgets what is too old or too much, as the files do. The last report always stays.
+    pub fn forget(&self, reports: &mut Vec<SessionReport>) {
+        let too_many = reports.len().saturating_sub(self.kept.reports);
+        let is_old = |report: &SessionReport| {
+            let opened_at = report.host.as_ref().map(|host| humantime::parse_rfc3339(&host.opened_at));
+            opened_at.and_then(Result::ok).is_some_and(|time| self.kept.is_old(time))
+        };
+        let old = reports.iter().take_while(|report| is_old(report)).count();
+        reports.drain(..too_many.max(old).min(reports.len().saturating_sub(1)));
     }
 
     /// Reads every report, oldest first. A session that has no end was lost with the agent or the host; its report
@@ -93,32 +128,61 @@ impl Store {
         }
         let temporary = path.with_extension("new");
         let bytes = serde_json::to_vec_pretty(report).map_err(io::Error::from).map_err(failed("encoded"))?;
-        let mut options = fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(failed("written"))?;
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed("written"))?;
+        if let Err(error) = write(&temporary, &bytes) {
+            // Half a report would take the room that the next one needs.
+            let _gone = fs::remove_file(&temporary);
+            return Err(failed("written")(error));
+        }
         fs::rename(&temporary, &path).map_err(failed("put in place"))?;
-        let files = self.files()?;
-        for old in files.iter().rev().skip(KEPT) {
-            fs::remove_file(old).map_err(failed("rotated"))?;
+        self.rotate()
+    }
+
+    /// Removes the files that are too old or too many.
+    fn rotate(&self) -> Result<(), StoreError> {
+        for (newer, file) in self.files()?.iter().rev().enumerate().skip(1) {
+            let written = fs::metadata(file).and_then(|metadata| metadata.modified());
+            if newer >= self.kept.reports || written.is_ok_and(|time| self.kept.is_old(time)) {
+                let failed = |source| StoreError { path: file.clone(), action: "rotated", source };
+                fs::remove_file(file).map_err(failed)?;
+            }
         }
         Ok(())
     }
 
     fn files(&self) -> Result<Vec<PathBuf>, StoreError> {
-        let failed = |source| StoreError { path: self.directory.clone(), action: "listed", source };
-        let entries = fs::read_dir(&self.directory).map_err(failed)?;
-        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-        let mut files = paths.collect::<io::Result<Vec<_>>>().map_err(failed)?;
-        files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
-        files.sort();
-        Ok(files)
+        files(&self.directory)
     }
+}
+
+fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(file)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn files(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let failed = |source| StoreError { path: directory.to_owned(), action: "listed", source };
+    let entries = fs::read_dir(directory).map_err(failed)?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut files = paths.collect::<io::Result<Vec<_>>>().map_err(failed)?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    files.sort();
+    Ok(files)
+}
+
+/// Every report that can be read, oldest first, without writing anything; for when no agent runs that could be asked.
+///
+/// # Errors
+/// When there is a directory, and it cannot be listed.
+pub fn on_disk(directory: &Path) -> Result<Vec<SessionReport>, StoreError> {
+    let files = match files(directory) {
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => Vec::new(),
+        files => files?,
+    };
+    let mut reports: Vec<_> = files.iter().filter_map(|path| read(path).ok()).collect();
+    reports.iter_mut().filter(|report| report.ending.is_none()).for_each(complete_lost);
+    Ok(reports)
 }
 
 /// What the machine has to know of the sessions that these reports tell of.
@@ -169,13 +233,8 @@ fn file_name(report: &SessionReport) -> String {
 
 /// The last session of this id and how it ended, as far as the disk tells; for when no agent runs that could be asked.
 pub fn last_on_disk(directory: &Path, id: &ExecutionId) -> Option<(SessionReport, Outcome)> {
-    let store = Store { directory: directory.to_owned(), writing: Arc::default() };
-    let files = store.files().ok()?;
-    let reports = files.iter().rev().filter_map(|path| read(path).ok());
-    let mut report = reports.into_iter().find(|report| report.execution_id == *id)?;
-    if report.ending.is_none() {
-        complete_lost(&mut report);
-    }
+    let mut reports = on_disk(directory).ok()?.into_iter().rev();
+    let report = reports.find(|report| report.execution_id == *id)?;
     let outcome = outcome(&report)?;
     Some((report, outcome))
 }

@@ -148,6 +148,11 @@ fn every_key_is_shown_with_the_line_that_said_it() {
     [log]
     keep = 14                 # default
     level = "info"            # default
+
+    [report]
+    keep = 288                # default
+    keep_for = "1year"        # default
+    manifest = false          # default
     "#);
 }
 

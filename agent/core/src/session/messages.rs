@@ -6,6 +6,7 @@ use crate::exit::ExitCode;
 use crate::id::ExecutionId;
 use crate::plan::{FilesystemIndex, HookIndex, Plan};
 use crate::problem::Problem;
+use crate::proof::HookProof;
 use crate::report::{Ending, Phase, Residue, SessionReport, StepReport, ThingKind};
 use crate::time::BootTime;
 
@@ -128,15 +129,15 @@ pub enum Progress {
         end: FreezeEnd,
         /// How the thaw went; absent when none was needed.
         step: Option<StepReport>,
+        /// How many sectors were written to its devices while everything was frozen; absent when nobody counted.
+        sectors_written: Option<u64>,
     },
     /// A hook was asked whether it had held, and released.
     Released {
         /// The hook.
         hook: HookIndex,
         /// Whether it had held; absent when it was not asked for proof.
-        verify: Option<StepReport>,
-        /// Why the hook can only claim that it held; absent when it has proved it, or failed to.
-        unproved: Option<String>,
+        verify: Option<Box<Verified>>,
         /// How the release went.
         resume: StepReport,
     },
@@ -144,6 +145,15 @@ pub enum Progress {
     HoldLost(Problem),
     /// The guardian's own timer fired.
     LeaseEnded,
+}
+
+/// What came of asking a hook whether it had held.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// How the question went.
+    pub step: StepReport,
+    /// What it brought.
+    pub proof: HookProof,
 }
 
 /// How a session is done with a filesystem.

@@ -18,7 +18,8 @@ mod running;
 mod tests;
 
 pub use messages::{
-    Action, Answer, Event, FreezeEnd, OnConflict, OpenSession, Policy, Progress, RequestId, Status, Why,
+    Action, Answer, Event, FreezeEnd, OnConflict, OpenSession, Policy, Progress, RequestId, Status, Verified,
+    Why,
 };
 pub use past::{Outcome, Past};
 

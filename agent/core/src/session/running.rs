@@ -2,12 +2,13 @@
 
 use super::Turn;
 use super::holds::Holds;
-use super::messages::{Action, FreezeEnd, OpenSession, Progress, RequestId, Why};
+use super::messages::{Action, FreezeEnd, OpenSession, Progress, RequestId, Verified, Why};
 use super::past::Outcome;
 use crate::exit::ExitCode;
 use crate::id::ExecutionId;
 use crate::plan::{FilesystemIndex, HookIndex, Plan};
 use crate::problem::Problem;
+use crate::proof::{FrozenSpan, HookProof, Standing};
 use crate::report::{
     Ending, Phase, PhaseSpan, REPORT_VERSION, Residue, SessionReport, StepReport, ThingKind,
 };
@@ -36,7 +37,6 @@ pub(super) struct Running {
     pre: Option<RequestId>,
     waiting: Vec<Waiting>,
     budget_ends: BootTime,
-    lease_ends: Option<BootTime>,
     /// Everything was held once, and pre-script was told so.
     was_held: bool,
     /// Set when the session turns back; it never turns again.
@@ -71,6 +71,9 @@ impl Running {
             plan: Plan::default(),
             phases: vec![PhaseSpan { phase: Phase::Preparing, began: turn.now, ended: None }],
             steps: Vec::new(),
+            proofs: Vec::new(),
+            frozen: Vec::new(),
+            lease_ends: None,
             residue: Vec::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
@@ -81,7 +84,6 @@ impl Running {
             pre: Some(request),
             waiting: Vec::new(),
             budget_ends,
-            lease_ends: None,
             was_held: false,
             ending: None,
             broken: Vec::new(),
@@ -113,7 +115,7 @@ impl Running {
     }
 
     pub(super) const fn lease_ends(&self) -> Option<BootTime> {
-        self.lease_ends
+        self.report.lease_ends
     }
 
     /// When this session must turn back by itself; none once it has turned.
@@ -122,11 +124,11 @@ impl Running {
             return None;
         }
         let budget_ends = self.pre.map(|_| self.budget_ends);
-        budget_ends.into_iter().chain(self.lease_ends).min()
+        budget_ends.into_iter().chain(self.report.lease_ends).min()
     }
 
     pub(super) fn pass_deadlines(&mut self, turn: &mut Turn) {
-        if self.lease_ends.is_some_and(|end| turn.now >= end) {
+        if self.report.lease_ends.is_some_and(|end| turn.now >= end) {
             self.turn_back(Ending::LeaseEnded, turn);
         } else if self.pre.is_some() && turn.now >= self.budget_ends {
             self.turn_back(Ending::BudgetEnded, turn);
@@ -160,9 +162,12 @@ impl Running {
             Progress::Warned(problem) => self.report.warnings.push(problem),
             Progress::Quiesced { hook, step } => self.quiesced(hook, step, turn),
             Progress::Frozen { filesystem, step, by_other } => self.frozen(filesystem, step, by_other, turn),
-            Progress::Settled { filesystem, end, step } => self.settled(filesystem, end, step, turn),
-            Progress::Released { hook, verify, unproved, resume } => {
-                self.vouched(hook, verify, unproved);
+            Progress::Settled { filesystem, end, step, sectors_written } => {
+                self.stood_still(filesystem, end, step.as_ref(), sectors_written);
+                self.settled(filesystem, end, step, turn);
+            }
+            Progress::Released { hook, verify, resume } => {
+                self.vouched(hook, verify);
                 self.released(hook, resume, turn);
             }
             Progress::HoldLost(problem) => self.hold_lost(problem, turn),
@@ -180,7 +185,7 @@ impl Running {
         }
         self.report.plan = plan.clone();
         self.holds = Holds::new(plan);
-        self.lease_ends = Some(lease_ends);
+        self.report.lease_ends = Some(lease_ends);
         self.enter(Phase::Quiescing, turn.now);
         self.go_on(turn);
     }
@@ -208,8 +213,29 @@ impl Running {
         if !self.holds.frozen(filesystem, step.failure.is_none()) {
             return;
         }
+        if step.failure.is_none() {
+            let mount_point = self.holds.plan.filesystems[filesystem].mount_point.clone();
+            let (from, until) = (step.ended, None);
+            self.report.frozen.push(FrozenSpan { mount_point, from, until, sectors_written: None });
+        }
         self.take(step, if by_other { Ending::HeldByOther } else { Ending::Failed }, turn);
         self.go_on(turn);
+    }
+
+    /// Takes note of how long a filesystem is known to have been frozen.
+    fn stood_still(
+        &mut self,
+        filesystem: FilesystemIndex,
+        end: FreezeEnd,
+        thaw: Option<&StepReport>,
+        sectors_written: Option<u64>,
+    ) {
+        let Some(planned) = self.holds.plan.filesystems.get(filesystem) else { return };
+        let is_its = |span: &&mut FrozenSpan| span.mount_point == planned.mount_point;
+        if let Some(span) = self.report.frozen.iter_mut().find(is_its) {
+            span.until = thaw.filter(|_| end == FreezeEnd::Thawed).map(|step| step.began);
+            span.sectors_written = sectors_written;
+        }
     }
 
     fn settled(
@@ -237,29 +263,34 @@ impl Running {
     }
 
     /// Takes what a hook says of its hold. A hold that ended early is broken anyway, and nobody was asked.
-    fn vouched(&mut self, hook: HookIndex, verify: Option<StepReport>, unproved: Option<String>) {
+    fn vouched(&mut self, hook: HookIndex, verify: Option<Box<Verified>>) {
         if !self.holds.is_releasing(hook) {
             return;
         }
         let planned = &self.holds.plan.hooks[hook];
         let (name, keeps_nothing) = (&planned.name, planned.data.is_empty());
-        if let Some(problem) = verify.as_ref().and_then(|step| step.failure.as_ref()) {
-            self.broken.push(format!("hook {name} lost its hold: {problem}"));
-            self.report.problems.push(problem.clone());
-        } else if verify.is_none() && self.was_held && self.ending == Some(Ending::Post) {
-            self.broken.push(format!("hook {name} was not asked for proof"));
-        }
-        match unproved {
-            Some(why) => {
-                self.unproved.push(format!("nothing proves that hook {name} held its application: {why}"));
+        let Some(verified) = verify else {
+            if self.was_held && self.ending == Some(Ending::Post) {
+                self.broken.push(format!("hook {name} was not asked for proof"));
             }
-            None if keeps_nothing && verify.is_some() => {
+            return;
+        };
+        let Verified { step, proof } = *verified;
+        let HookProof { standing, how, .. } = &proof;
+        match standing {
+            Standing::Lost => self.broken.push(format!("hook {name} lost its hold: {how}")),
+            Standing::Claimed => {
+                self.unproved.push(format!("nothing proves that hook {name} held its application: {how}"));
+            }
+            Standing::Proved if keeps_nothing => {
                 let reason = "so nothing shows that what it stores lies on a frozen filesystem";
                 self.unproved.push(format!("hook {name} names no data, {reason}"));
             }
-            None => {}
+            Standing::Proved => {}
         }
-        self.report.steps.extend(verify);
+        self.report.problems.extend(step.failure.clone());
+        self.report.steps.push(step);
+        self.report.proofs.push(proof);
     }
 
     fn released(&mut self, hook: HookIndex, resume: StepReport, turn: &mut Turn) {
@@ -334,7 +365,7 @@ impl Running {
             id: self.id().clone(),
             group: self.report.group.clone(),
             phase: self.phase(),
-            lease_ends: self.lease_ends,
+            lease_ends: self.report.lease_ends,
             report: Box::new(self.report.clone()),
         }
     }
@@ -355,7 +386,7 @@ impl Running {
                 // Proof is asked for only when it can still count, and not for longer than the applications were promised
                 // to be held.
                 let verify_until =
-                    self.lease_ends.filter(|_| self.was_held && self.ending == Some(Ending::Post));
+                    self.report.lease_ends.filter(|_| self.was_held && self.ending == Some(Ending::Post));
                 let release = |hook| Action::Release { hook, verify_until };
                 turn.actions.extend(self.holds.start_releases().into_iter().map(release));
             }

@@ -16,6 +16,7 @@
 pub mod settings;
 
 use async_trait::async_trait;
+use quiesced_core::proof::Positions;
 
 use crate::error::HookError;
 use crate::hook::{Hook, Inspection, Proof, StepContext};
@@ -51,7 +52,7 @@ pub(crate) struct MariadbHook {
 struct Held {
     hold: Session,
     control: Session,
-    /// The last transaction in the binary log when commits were blocked.
+    /// The last transaction in the binary log when the hook was prepared, and then when commits were blocked.
     position: String,
 }
 
@@ -105,7 +106,8 @@ impl Held {
         let mut hold = Session::open(Product::Mariadb, &settings.server).await?;
         let control = Session::open(Product::Mariadb, &settings.server).await?;
         hold.execute("FLUSH ENGINE LOGS", "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS").await?;
-        Ok(Self { hold, control, position: String::new() })
+        let position = position(&mut hold).await?;
+        Ok(Self { hold, control, position })
     }
 
     async fn quiesce(&mut self, step: &StepContext) -> Result<(), ClientError> {
@@ -173,6 +175,12 @@ impl Hook for MariadbHook {
             self.held = Some(Held::open(&self.settings).await?);
         }
         Ok(())
+    }
+
+    fn positions(&self) -> Positions {
+        let position = self.held.as_ref().map(|held| held.position.clone());
+        let position = position.filter(|position| !position.is_empty());
+        position.into_iter().map(|gtid| ("GTID".to_owned(), gtid)).collect()
     }
 
     async fn quiesce(&mut self, step: &StepContext) -> Result<(), HookError> {

@@ -37,7 +37,7 @@ pub(super) struct Held {
     stopped: bool,
     /// When the read lock was asked for, while it is not had: readers may wait since.
     asked: Option<BootTime>,
-    position: Position,
+    pub(super) position: Position,
     /// The locks that the server listed; none when it keeps no list.
     witness: Option<String>,
     /// Why what is held does not make the snapshot exact.
@@ -52,6 +52,7 @@ impl Held {
         let facts = Facts::ask(&mut control, settings).await?;
         let kind = facts.hold(settings.mode).await?;
         hold.execute("FLUSH ENGINE LOGS", "FLUSH LOCAL ENGINE LOGS").await?;
+        let position = Position::ask(&mut hold, &facts.version).await?;
         let mut held = Self {
             hold,
             control,
@@ -60,7 +61,7 @@ impl Held {
             kind,
             stopped: false,
             asked: None,
-            position: Position::default(),
+            position,
             witness: None,
             doubt: None,
         };

@@ -29,6 +29,7 @@ mod rights;
 pub mod settings;
 
 use async_trait::async_trait;
+use quiesced_core::proof::Positions;
 
 pub use error::MysqlError;
 pub use replica::StoppedChannels;
@@ -133,6 +134,10 @@ impl Hook for MysqlHook {
     fn undo(&self, _step: &StepContext) -> Option<Undo> {
         let stopped = self.held.as_ref()?.to_undo()?;
         Some(Undo::MysqlApply(Box::new(stopped)))
+    }
+
+    fn positions(&self) -> Positions {
+        self.held.as_ref().map(|held| held.position.named()).unwrap_or_default()
     }
 
     async fn quiesce(&mut self, step: &StepContext) -> Result<(), HookError> {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use quiesced_core::proof::Positions;
+
 use super::facts::Version;
 use crate::mysql_client::{ClientError, Session, field};
 
@@ -35,6 +37,19 @@ impl Position {
         let text = |name| field::<String>(&row, name);
         let offset = field::<u64>(&row, "Position").map(|offset| offset.to_string());
         Ok(Self { log: text("File").zip(offset), transactions: flat(text("Executed_Gtid_Set")), lsn: None })
+    }
+
+    /// Its parts by name.
+    pub(super) fn named(&self) -> Positions {
+        let mut parts = Positions::new();
+        parts.extend(
+            self.log.as_ref().map(|(file, offset)| ("binary log".to_owned(), format!("{file}:{offset}"))),
+        );
+        if !self.transactions.is_empty() {
+            parts.insert("GTID".to_owned(), self.transactions.clone());
+        }
+        parts.extend(self.lsn.as_ref().map(|lsn| ("InnoDB LSN".to_owned(), lsn.clone())));
+        parts
     }
 
     /// Whether changes were made since. Where transactions have names these count: the binary log's file also changes
@@ -81,6 +96,8 @@ mod tests {
     #[test]
     fn a_position_names_what_a_restore_needs() {
         assert_eq!(at("b.1", "158", "u:1-4").to_string(), "b.1:158, GTID u:1-4, LSN 17");
+        assert_eq!(at("b.1", "158", "u:1-4").named()["binary log"], "b.1:158");
+        assert_eq!(Position::default().named(), Positions::new());
         assert_eq!(flat(Some("a:1,\nb:2".to_owned())), "a:1,b:2");
     }
 }

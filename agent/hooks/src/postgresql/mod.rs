@@ -20,6 +20,7 @@ mod session;
 pub mod settings;
 
 use async_trait::async_trait;
+use quiesced_core::proof::Positions;
 
 pub use error::PostgresError;
 
@@ -46,7 +47,7 @@ pub(crate) struct PostgresHook {
 struct Held {
     session: Session,
     facts: Facts,
-    /// How far the WAL was written when the server was quiesced.
+    /// How far the WAL was written when the server was prepared, and then when it was quiesced.
     position: Option<String>,
 }
 
@@ -89,7 +90,8 @@ impl Held {
         session.execute("for a session without limits", limits).await?;
         let facts = Facts::ask(&mut session).await?;
         session.execute("for a checkpoint", "CHECKPOINT").await?;
-        Ok(Self { session, facts, position: None })
+        let position = session.ask("how far its WAL is written", POSITION).await?.get(0);
+        Ok(Self { session, facts, position })
     }
 
     async fn quiesce(&mut self, mode: PostgresMode, step: &StepContext) -> Result<(), PostgresError> {
@@ -145,6 +147,11 @@ impl Hook for PostgresHook {
             self.held = Some(Held::open(&self.settings, step).await?);
         }
         Ok(())
+    }
+
+    fn positions(&self) -> Positions {
+        let position = self.held.as_ref().and_then(|held| held.position.clone());
+        position.into_iter().map(|lsn| ("WAL LSN".to_owned(), lsn)).collect()
     }
 
     async fn quiesce(&mut self, step: &StepContext) -> Result<(), HookError> {

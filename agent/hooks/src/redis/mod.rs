@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use quiesced_core::proof::Positions;
 use quiesced_core::time::BootTime;
 
 pub use error::RedisError;
@@ -63,6 +64,8 @@ struct Paused {
     /// The size of the append-only file; none without one.
     log_size: Option<u64>,
     ends: BootTime,
+    /// How far its replicas could have come.
+    replicated: u64,
 }
 
 impl RedisHook {
@@ -144,6 +147,7 @@ impl Paused {
                 _ => Some(info.number("aof_current_size")?),
             },
             ends,
+            replicated: info.number_or_0("master_repl_offset"),
         })
     }
 
@@ -259,6 +263,13 @@ impl Hook for RedisHook {
 
     fn undo(&self, _step: &StepContext) -> Option<Undo> {
         self.session.as_ref().map(|_| Undo::RedisUnpause(Box::new(self.settings.clone())))
+    }
+
+    fn positions(&self) -> Positions {
+        let Some(paused) = &self.paused else { return Positions::new() };
+        let offset = ("replication offset".to_owned(), paused.replicated.to_string());
+        let log = paused.log_size.map(|bytes| ("append-only file".to_owned(), format!("{bytes} bytes")));
+        std::iter::once(offset).chain(log).collect()
     }
 
     async fn quiesce(&mut self, step: &StepContext) -> Result<(), HookError> {

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use quiesced_core::id::ExecutionId;
 use quiesced_core::plan::HookIndex;
+use quiesced_core::proof::Positions;
 use quiesced_core::time::BootTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -68,19 +69,37 @@ pub struct StepDone {
 pub enum Outcome {
     /// What the hook found out.
     Inspected(Timed<Inspection>),
-    /// What must be journaled before the hook is quiesced.
-    Prepared(Timed<Option<Undo>>),
+    /// What is known before the hook is quiesced.
+    Prepared(Timed<Prepared>),
     /// Whether the application is held; on any error it counts as held, and must be released.
     Quiesced(Timed<()>),
     /// Whether it had been held, and whether it goes on.
     Released(Released),
 }
 
+/// What a hook that is prepared brings.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// What must be journaled before it is quiesced.
+    pub undo: Option<Undo>,
+    /// About where its application will be held.
+    pub positions: Positions,
+}
+
+/// What a hook says of its hold.
+#[derive(Debug)]
+pub struct Vouched {
+    /// Whether the application was held all along.
+    pub proof: Timed<Proof>,
+    /// Where it stood.
+    pub positions: Positions,
+}
+
 /// How a release ended.
 #[derive(Debug)]
 pub struct Released {
     /// Whether the application was held all along; absent when it was never fully quiesced, or not asked.
-    pub verify: Option<Timed<Proof>>,
+    pub verify: Option<Vouched>,
     /// Whether it goes on.
     pub resume: Timed<()>,
 }

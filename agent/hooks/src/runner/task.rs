@@ -12,7 +12,7 @@ use quiesced_core::plan::HookIndex;
 use quiesced_core::time::BootTime;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{NamedHook, Outcome, Released, SessionContext, StepDone, Timed};
+use super::{NamedHook, Outcome, Prepared, Released, SessionContext, StepDone, Timed, Vouched};
 use crate::clock;
 use crate::error::HookError;
 use crate::hook::StepContext;
@@ -84,7 +84,7 @@ impl Task {
             Work::Prepare => {
                 let prepare = async {
                     hook.prepare(&step).await?;
-                    Ok(hook.undo(&step))
+                    Ok(Prepared { undo: hook.undo(&step), positions: hook.positions() })
                 };
                 Outcome::Prepared(attempt("prepare", &step, Some(cancelled), prepare).await)
             }
@@ -103,7 +103,10 @@ impl Task {
         if std::mem::take(&mut self.quiesced) && verify_until.is_some() {
             let step = self.context(session, verify_until);
             let hook = &mut self.hook.hook;
-            verify = Some(attempt("verify", &step, None, async { hook.verify(&step).await }).await);
+            // Asked before the proof, which may let go of what knows them.
+            let positions = catch_unwind(AssertUnwindSafe(|| hook.positions())).unwrap_or_default();
+            let proof = attempt("verify", &step, None, async { hook.verify(&step).await }).await;
+            verify = Some(Vouched { proof, positions });
         }
         let step = self.context(session, None);
         let hook = &mut self.hook.hook;

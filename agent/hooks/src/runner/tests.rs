@@ -144,7 +144,7 @@ async fn a_hook_that_cannot_prove_its_hold_is_resumed_all_the_same() {
     quiesced(&mut runner).await.unwrap();
     runner.release(0, Some(soon()));
     let released = released(&mut runner).await;
-    released.verify.unwrap().result.unwrap_err();
+    released.verify.unwrap().proof.result.unwrap_err();
     released.resume.result.unwrap();
     assert_eq!(*log.lock().unwrap(), ["loses quiesce", "loses verify", "loses resume"]);
 }

@@ -89,9 +89,9 @@ struct Held {
     /// What the guardian found thawed while the agent was thawing it as well; only the agent's own thaw can tell
     /// which of them, or whether somebody else, had been first.
     found_thawed: Option<Took>,
-    /// What was written past it while it was frozen. Told when it is settled: what somebody else had thawed was written
-    /// to with good reason.
-    written: Option<Problem>,
+    /// How many sectors were written past it while it was frozen, if that was counted. Told when it is settled: what
+    /// somebody else had thawed was written to with good reason.
+    written: Option<u64>,
     /// Tells the agent's own thaw that there is nothing left for it to do.
     called_off: Arc<AtomicBool>,
 }
@@ -205,7 +205,7 @@ impl Window {
     pub fn thaw(&mut self) {
         self.patience = Some((Instant::now() + PATIENCE, false));
         if self.undisturbed {
-            let written = self.stillness.end(self.filesystems.iter().map(|held| held.name.as_str()));
+            let written = self.stillness.end();
             for (held, written) in self.filesystems.iter_mut().zip(written) {
                 held.written = written;
             }
@@ -285,13 +285,12 @@ impl Window {
                 self.say(Progress::Quiesced { hook, step });
             }
             Outcome::Released(released) => {
-                let verified = released.verify.map(|timed| steps::verified(name, timed));
-                let (verify, unproved) = verified.unzip();
+                let verify = released.verify.map(|vouched| Box::new(steps::verified(name, vouched)));
                 let (resume, resumed) = steps::report(Step::Resume, name, released.resume);
                 if resumed.is_some() {
                     self.journal_hook(hook, Status::Released);
                 }
-                self.say(Progress::Released { hook, verify, unproved: unproved.flatten(), resume });
+                self.say(Progress::Released { hook, verify, resume });
             }
             Outcome::Inspected(_) | Outcome::Prepared(_) => {}
         }
@@ -386,7 +385,9 @@ impl Window {
         if end != FreezeEnd::Residue {
             self.journal_filesystem(filesystem, Status::Released);
         }
-        written.into_iter().for_each(|problem| self.say(Progress::HoldLost(problem)));
+        if let Some(sectors @ 1..) = written {
+            self.say(Progress::HoldLost(stillness::problem(&name, sectors)));
+        }
         if before == State::Residue {
             self.say(Happening::Cleared { kind: ThingKind::Filesystem, name });
         } else {
@@ -395,7 +396,7 @@ impl Window {
                 .map(|why| Problem::new(format!("{name} could not be thawed: {why}")).with_hint(Some(hint)));
             let step =
                 (end != FreezeEnd::NeverFrozen).then(|| steps::filesystem(Step::Thaw, &name, took, problem));
-            self.say(Progress::Settled { filesystem, end, step });
+            self.say(Progress::Settled { filesystem, end, step, sectors_written: written });
         }
         if self.filesystems.iter().all(|held| held.state.is_over()) {
             self.patience = None;

@@ -22,14 +22,11 @@ impl Stillness {
         self.before = Some(self.read());
     }
 
-    /// Everything is about to be thawed: what was written meanwhile to the filesystem of each name, in their order.
-    pub(super) fn end<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Vec<Option<Problem>> {
+    /// Everything is about to be thawed: how many sectors were written meanwhile to each filesystem, in their order.
+    pub(super) fn end(&mut self) -> Vec<Option<u64>> {
         let Some(before) = self.before.take() else { return Vec::new() };
-        let moved = |((before, now), name): ((Option<u64>, Option<u64>), &str)| {
-            let sectors = now?.wrapping_sub(before?);
-            (sectors != 0).then(|| problem(name, sectors))
-        };
-        before.into_iter().zip(self.read()).zip(names).map(moved).collect()
+        let moved = |(before, now): (Option<u64>, Option<u64>)| Some(now?.wrapping_sub(before?));
+        before.into_iter().zip(self.read()).map(moved).collect()
     }
 
     fn read(&self) -> Vec<Option<u64>> {
@@ -37,7 +34,8 @@ impl Stillness {
     }
 }
 
-fn problem(name: &str, sectors: u64) -> Problem {
+/// What a write past a frozen filesystem means.
+pub(super) fn problem(name: &str, sectors: u64) -> Problem {
     Problem::new(format!(
         "{sectors} sector(s) were written to the device of {name} while it was frozen, past the filesystem"
     ))

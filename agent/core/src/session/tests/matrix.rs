@@ -39,7 +39,7 @@ fn events() -> Vec<MakeEvent> {
         Event::Pre { request: REQUEST, id, group: "default".into() }
     }
     fn settled(end: FreezeEnd) -> Event {
-        Progress::Settled { filesystem: 0, end, step: None }.into()
+        Progress::Settled { filesystem: 0, end, step: None, sectors_written: None }.into()
     }
     fn frozen(fails: bool, by_other: bool) -> Event {
         Progress::Frozen { filesystem: 0, step: step(Step::Freeze, fails), by_other }.into()
@@ -68,7 +68,7 @@ fn events() -> Vec<MakeEvent> {
         ("fs 0 stuck", |_| settled(FreezeEnd::Residue)),
         ("hook 1 released", |_| {
             let resume = step(Step::Resume, false);
-            Progress::Released { hook: 1, verify: None, unproved: None, resume }.into()
+            Progress::Released { hook: 1, verify: None, resume }.into()
         }),
         ("hold lost", |_| Progress::HoldLost(Problem::new("lost")).into()),
         ("lease ended", |_| Progress::LeaseEnded.into()),

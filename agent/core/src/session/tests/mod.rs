@@ -11,6 +11,7 @@ use super::*;
 use crate::block::Stack;
 use crate::plan::{DataPath, Outside, Plan, PlannedFilesystem, PlannedHook};
 use crate::problem::Problem;
+use crate::proof::{HookProof, Positions, Standing};
 use crate::report::{Phase, Step, StepReport};
 use crate::superblock::Superblock;
 
@@ -56,6 +57,17 @@ pub(super) fn step(step: Step, fails: bool) -> StepReport {
         note: None,
         failure: fails.then(|| Problem::new("it failed")),
     }
+}
+
+pub(super) fn verified(standing: Standing) -> Box<Verified> {
+    let how = match standing {
+        Standing::Lost => "it failed",
+        Standing::Claimed => "nobody looked",
+        Standing::Proved => "it is still there",
+    };
+    let positions = Positions::from([("LSN".to_owned(), "17".to_owned())]);
+    let proof = HookProof { hook: "it".into(), standing, how: how.into(), positions };
+    Box::new(Verified { step: step(Step::Verify, standing == Standing::Lost), proof })
 }
 
 /// What is wrong with the next step of a kind.
@@ -191,8 +203,13 @@ impl World {
             Action::Thaw => (0..2).map(|filesystem| self.thaw(filesystem)).collect(),
             Action::Release { hook, verify_until } => vec![Progress::Released {
                 hook: *hook,
-                verify: verify_until.map(|_| step(Step::Verify, faults.verify)),
-                unproved: faults.unproved.then(|| "nobody looked".to_owned()),
+                verify: verify_until.map(|_| {
+                    verified(match (faults.verify, faults.unproved) {
+                        (true, _) => Standing::Lost,
+                        (false, true) => Standing::Claimed,
+                        (false, false) => Standing::Proved,
+                    })
+                }),
                 resume: step(Step::Resume, faults.resume),
             }],
             Action::CancelQuiesce(_) | Action::Close(_) | Action::Answer { .. } | Action::Exit => vec![],
@@ -216,6 +233,6 @@ impl World {
             self.faults.thaw.unwrap_or(FreezeEnd::Thawed)
         };
         let failed = matches!(end, FreezeEnd::Residue | FreezeEnd::ThawedByOther);
-        Progress::Settled { filesystem, end, step: Some(step(Step::Thaw, failed)) }
+        Progress::Settled { filesystem, end, step: Some(step(Step::Thaw, failed)), sectors_written: Some(0) }
     }
 }

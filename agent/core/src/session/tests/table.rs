@@ -205,7 +205,8 @@ fn post_is_202_with_residue_and_the_next_pre_is_206_until_it_is_cleared() {
 fn what_is_released_late_but_before_the_end_of_its_session_is_no_residue() {
     let mut world = held();
     let post = world.post(id(1));
-    let stuck = Progress::Settled { filesystem: 0, end: FreezeEnd::Residue, step: None };
+    let stuck =
+        Progress::Settled { filesystem: 0, end: FreezeEnd::Residue, step: None, sectors_written: None };
     world.send(stuck.into());
     let name = "/data0".to_owned();
     world.send(Event::ResidueCleared { kind: crate::report::ThingKind::Filesystem, name });

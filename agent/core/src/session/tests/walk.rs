@@ -159,12 +159,18 @@ impl Observer {
             Open::Settle(filesystem) => {
                 let ends = [FreezeEnd::Residue, FreezeEnd::ThawedByOther];
                 let end = if fails { ends[pick % 2] } else { FreezeEnd::Thawed };
-                Progress::Settled { filesystem, end, step: Some(step(Step::Thaw, fails)) }
+                Progress::Settled {
+                    filesystem,
+                    end,
+                    step: Some(step(Step::Thaw, fails)),
+                    sectors_written: None,
+                }
             }
             Open::Release(hook) => {
                 self.released.insert(hook);
-                let verify = Some(step(Step::Verify, fails && pick.is_multiple_of(2)));
-                Progress::Released { hook, verify, unproved: None, resume: step(Step::Resume, fails) }
+                let lost = fails && pick.is_multiple_of(2);
+                let verify = Some(verified(if lost { Standing::Lost } else { Standing::Proved }));
+                Progress::Released { hook, verify, resume: step(Step::Resume, fails) }
             }
         })
     }
