@@ -9,6 +9,7 @@ pub mod error;
 pub mod facts;
 pub mod init;
 pub mod logging;
+pub mod metrics;
 pub mod paths;
 pub mod preflight;
 pub mod timeline;

@@ -25,6 +25,7 @@ use quiesced_core::session::Answer;
 
 use super::wire::{OpenRequest, Reply};
 use crate::daemon::mailbox::{Ask, Mailbox};
+use crate::metrics::server::metrics;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -59,6 +60,7 @@ pub fn listen(socket: &Path) -> io::Result<UnixListener> {
 pub async fn serve(listener: UnixListener, mailbox: Arc<Mailbox>) -> io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
         .route("/v1/status", get(status))
         .route("/v1/sessions", get(sessions).post(open))
         .route("/v1/sessions/{id}/release", post(release))

@@ -36,7 +36,7 @@ pub use origins::{Origin, Origins};
 pub use schema::schema;
 pub use settings::{
     AgentSettings, DEFAULT_GROUP, FilesystemSelection, GroupSettings, HookSelection, LogLevel, LogSettings,
-    OnConflict, ReportSettings, Settings,
+    MetricsSettings, OnConflict, ReportSettings, Settings,
 };
 pub use show::{inline, show, show_json};
 pub use stamp::Stamp;

@@ -13,7 +13,9 @@ use toml::de::{DeValue, ValueDeserializer};
 
 use super::errors::Finding;
 use super::merged::Merged;
-use super::settings::{AgentSettings, DEFAULT_GROUP, GroupSettings, LogSettings, ReportSettings, Settings};
+use super::settings::{
+    AgentSettings, DEFAULT_GROUP, GroupSettings, LogSettings, MetricsSettings, ReportSettings, Settings,
+};
 use super::shape::Shape;
 use super::texts::Texts;
 use super::{rules, schema::schema};
@@ -24,6 +26,7 @@ pub(super) struct Draft {
     pub(super) agent: Option<AgentSettings>,
     pub(super) log: Option<LogSettings>,
     pub(super) report: Option<ReportSettings>,
+    pub(super) metrics: Option<MetricsSettings>,
     pub(super) hook: BTreeMap<String, Option<HookSettings>>,
     pub(super) group: BTreeMap<String, Option<GroupSettings>>,
 }
@@ -65,6 +68,7 @@ impl Reader<'_, '_> {
             agent: self.table("agent"),
             log: self.table("log"),
             report: self.table("report"),
+            metrics: self.table("metrics"),
             hook: self.tables("hook"),
             group,
         }
@@ -141,6 +145,7 @@ impl Draft {
             agent: self.agent?,
             log: self.log?,
             report: self.report?,
+            metrics: self.metrics?,
             hook: all(self.hook)?,
             group: all(self.group)?,
         })

@@ -1,6 +1,7 @@
 //! What settings of the right shape must also obey. Every rule is tried on every table; none stops the others.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub(super) fn check(draft: &Draft, merged: &Merged<'_>, texts: &Texts, findings:
     rules.agent();
     rules.log();
     rules.report();
+    rules.metrics();
     rules.names();
     rules.hooks();
     rules.order();
@@ -110,6 +112,19 @@ impl Rules<'_> {
             );
             self.add(&["report", "keep_for"], message);
         }
+    }
+
+    fn metrics(&mut self) {
+        let Some(listen) = self.draft.metrics.as_ref().and_then(|metrics| metrics.listen.as_ref()) else {
+            return;
+        };
+        let message = match listen.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => return,
+            Ok(address) => format!("{address} can be reached from other hosts"),
+            Err(_) => format!("`{}` is not an address with a port", listen.escape_debug()),
+        };
+        let hint = "name a loopback address, such as \"127.0.0.1:9464\"; a proxy can stand before it";
+        self.add(&["metrics", "listen"], message).hint = Some(hint.to_owned());
     }
 
     fn names(&mut self) {

@@ -3,6 +3,7 @@
 //! The doc comments of these types are the descriptions in `quiesced config schema`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// What is kept and told of sessions.
     pub report: ReportSettings,
+    /// Figures for Prometheus.
+    pub metrics: MetricsSettings,
     /// The hooks by name: one kind each, as in `[hook.orders.sqlite]`.
     pub hook: BTreeMap<String, HookSettings>,
     /// The consistency groups by name. `default` is present without being written.
@@ -36,6 +39,7 @@ impl Default for Settings {
             agent: AgentSettings::default(),
             log: LogSettings::default(),
             report: ReportSettings::default(),
+            metrics: MetricsSettings::default(),
             hook: BTreeMap::new(),
             group: BTreeMap::from([(DEFAULT_GROUP.to_owned(), GroupSettings::default())]),
         }
@@ -173,6 +177,23 @@ impl Default for ReportSettings {
         // A day of one snapshot every five minutes, or a year of one every second day.
         let year = Duration::from_secs(31_557_600);
         Self { keep: 288, keep_for: year, manifest: false }
+    }
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsSettings {
+    /// Where figures are served beside the control socket: an address of the loopback interface with a port, such as
+    /// "127.0.0.1:9464". In force from the next start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+}
+
+impl MetricsSettings {
+    /// The address, which the rules have found sound.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listen.as_ref()?.parse().ok()
     }
 }
 

@@ -261,6 +261,7 @@ mod tests {
         json!({
             "agent": { "lease": "20s", "on_conflict": "replace", "allow_root": true },
             "log": { "level": "warn", "directory": "/l", "keep": 3 },
+            "metrics": { "listen": "127.0.0.1:9464" },
             "report": { "keep": 30, "keep_for": "7d", "manifest": true },
             "hook": {
                 "a": { "exec": { "quiesce": ["/a"], "resume": ["/b"], "data": ["/d"], "user": "u" } },

@@ -24,6 +24,7 @@ use super::survey::Surveyor;
 use super::window::{Happening, Window};
 use crate::config::{OnConflict as ConfiguredConflict, Settings};
 use crate::logging::Gate;
+use crate::metrics::Metrics;
 
 /// What is told to people when there is nothing else to tell.
 const IDLE: &str = "idle";
@@ -53,6 +54,8 @@ pub struct Parts {
     pub store: Store,
     /// The reports that the store holds.
     pub reports: Arc<Vec<SessionReport>>,
+    /// Figures of what has happened.
+    pub metrics: Metrics,
     /// Holds log lines back while a window is open.
     pub gate: Gate,
     /// systemd.
@@ -321,6 +324,7 @@ impl Driver {
         report.host = self.host.take().map(|host| HostFacts { ended_at: Some(crate::wall_clock()), ..host });
         self.parts.gate.open();
         tell(&report);
+        self.parts.metrics.count(&report);
         if let Some(mut window) = self.window.take() {
             self.close_hooks(&mut window, &report);
             if report.residue.is_empty() {
@@ -373,6 +377,7 @@ impl Driver {
             Ok(surveyor) => {
                 self.machine.set_policy(policy(&surveyor.settings));
                 self.parts.store.keep(&surveyor.settings.report);
+                self.parts.metrics.expect(surveyor.settings.group.keys().map(String::as_str));
                 // The daemon holds a receiver for as long as the driver runs.
                 drop(self.parts.surveyor.send(Arc::new(surveyor)));
                 self.refused.clear();

@@ -14,6 +14,7 @@ use quiesced_freezer::clock;
 
 use super::survey::Surveyor;
 use crate::api::wire::{ConfigStatus, Reply, StatusReply};
+use crate::metrics::Metrics;
 
 /// What a client asks of the driver.
 #[derive(Clone, Debug)]
@@ -55,6 +56,7 @@ pub struct Mailbox {
     waiting: Waiting,
     next: AtomicU64,
     surveyor: watch::Receiver<Arc<Surveyor>>,
+    metrics: Metrics,
 }
 
 impl Mailbox {
@@ -63,8 +65,9 @@ impl Mailbox {
         events: mpsc::UnboundedSender<Event>,
         published: watch::Receiver<Published>,
         surveyor: watch::Receiver<Arc<Surveyor>>,
+        metrics: Metrics,
     ) -> Self {
-        Self { events, published, waiting: Waiting::default(), next: AtomicU64::new(1), surveyor }
+        Self { events, published, waiting: Waiting::default(), next: AtomicU64::new(1), surveyor, metrics }
     }
 
     /// Asks the driver and waits for its answer; none when the driver has ended. Dropping the future before the
@@ -99,6 +102,11 @@ impl Mailbox {
         let last = published.sessions.last().cloned().map(Box::new);
         let config = ConfigStatus { stamp: self.surveyor.borrow().stamp.clone(), refused: published.refused };
         StatusReply::new(published.status, last, config, clock::now())
+    }
+
+    /// The text of all figures.
+    pub fn metrics(&self) -> String {
+        self.metrics.text(&self.published.borrow(), clock::now())
     }
 
     /// What is wrong with a group that no session can be opened for.

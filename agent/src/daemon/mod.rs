@@ -36,6 +36,7 @@ use crate::api::server;
 use crate::config::{self, ConfigErrors, Sources};
 use crate::error::CliError;
 use crate::logging;
+use crate::metrics::{self, Metrics};
 use crate::paths::Paths;
 use driver::{Driver, Parts, policy};
 use mailbox::{Mailbox, Published};
@@ -94,7 +95,17 @@ pub async fn run(paths: &Paths) -> Result<(), CliError> {
     let first = Published { status: machine.status(), sessions: Arc::clone(&reports), refused: Vec::new() };
     let (published, seen) = watch::channel(first);
     let (surveyor, current) = watch::channel(Arc::new(surveyor));
-    let mailbox = Arc::new(Mailbox::new(sender.clone(), seen, current));
+    let groups = current.borrow().settings.group.keys().cloned().collect::<Vec<_>>();
+    let metrics = Metrics::new(&reports, groups.iter().map(String::as_str));
+    let listen = current.borrow().settings.metrics.address();
+    let mailbox = Arc::new(Mailbox::new(sender.clone(), seen, current, metrics.clone()));
+    if let Some(address) = listen {
+        tokio::spawn(metrics::server::listen(address, Arc::clone(&mailbox)).await.map_err(|error| {
+            Problem::from_error(&error)
+                .within(format!("figures cannot be served on {address}"))
+                .with_hint(Some("name another `listen` in the [metrics] table, or see who has it: ss -ltnp"))
+        })?);
+    }
     let reload = listen_for_signals(&sender)?;
     let notify = Notify::start();
     let serving = tokio::spawn(server::serve(listener, Arc::clone(&mailbox)));
@@ -110,6 +121,7 @@ pub async fn run(paths: &Paths) -> Result<(), CliError> {
         reload,
         store,
         reports,
+        metrics,
         gate,
         notify,
         program: PathBuf::from(OWN_BINARY),

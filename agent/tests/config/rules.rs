@@ -187,3 +187,17 @@ fn a_password_does_not_leave_the_host_in_clear() {
     Host::with(hook("db.example", "tls_ca = \"/etc/ca.pem\"\n")).settings();
     assert!(Host::with(hook("db.example", "")).errors().contains("only with `tls_ca`"));
 }
+
+#[test]
+fn figures_are_served_to_this_host_alone_and_reports_kept_for_a_while() {
+    for (text, message) in [
+        ("[metrics]\nlisten = \"0.0.0.0:9464\"", "0.0.0.0:9464 can be reached from other hosts"),
+        ("[metrics]\nlisten = \"localhost\"", "`localhost` is not an address with a port"),
+        ("[report]\nkeep_for = \"5m\"", "reports are kept for 5m, which must be at least 1h"),
+    ] {
+        assert_eq!(Host::with(text).messages(), [message], "{text}");
+    }
+    for sound in ["[metrics]\nlisten = \"127.0.0.1:9464\"", "[metrics]\nlisten = \"[::1]:9464\""] {
+        Host::with(sound).load().unwrap();
+    }
+}
