@@ -21,7 +21,7 @@ use quiesced_core::block::is_volume_id;
 use quiesced_core::id::ExecutionId;
 use quiesced_core::problem::Problem;
 
-use crate::config::DEFAULT_GROUP;
+use crate::config::{DEFAULT_GROUP, LogFormat};
 use crate::daemon;
 use crate::error::CliError;
 use crate::paths::Paths;
@@ -45,7 +45,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the agent in the foreground, as systemd does.
-    Daemon,
+    Daemon(DaemonArgs),
     /// Hold everything: exits 0 when the snapshot may be initiated.
     PreScript(SessionArgs),
     /// Release everything: exits 0 when it was held from pre-script until now.
@@ -72,6 +72,13 @@ enum Command {
     /// Show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Debug, Args)]
+struct DaemonArgs {
+    /// How log lines are written. Takes the place of `format` in the [log] table.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
 }
 
 /// Which session.
@@ -176,7 +183,7 @@ pub fn main() -> ExitCode {
 async fn run(cli: &Cli) -> Result<ExitCode, CliError> {
     let Cli { paths, json, command } = cli;
     match command {
-        Command::Daemon => daemon::run(paths).await.map(|()| ExitCode::SUCCESS),
+        Command::Daemon(args) => daemon::run(paths, args.log_format).await.map(|()| ExitCode::SUCCESS),
         Command::PreScript(args) => session::pre(paths, args, *json).await,
         Command::PostScript(args) => session::post(paths, args, *json).await,
         Command::DryRun(args) => session::dry_run(paths, args, *json).await,

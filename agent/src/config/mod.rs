@@ -35,8 +35,8 @@ use merged::Merged;
 pub use origins::{Origin, Origins};
 pub use schema::schema;
 pub use settings::{
-    AgentSettings, DEFAULT_GROUP, FilesystemSelection, GroupSettings, HookSelection, LogLevel, LogSettings,
-    MetricsSettings, OnConflict, ReportSettings, Settings,
+    AgentSettings, DEFAULT_GROUP, FilesystemSelection, GroupSettings, HookSelection, LogFormat, LogLevel,
+    LogSettings, MetricsSettings, OnConflict, ReportSettings, Settings,
 };
 pub use show::{inline, show, show_json};
 pub use stamp::Stamp;

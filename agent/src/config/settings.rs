@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use quiesced_hooks::settings::HookSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -120,11 +121,24 @@ pub struct LogSettings {
     /// How many daily files are kept.
     #[schemars(range(min = 1, max = 3650))]
     pub keep: u32,
+    /// How lines are written, to files and to standard error; the journal always gets fields.
+    pub format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object on each line.
+    Json,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { level: LogLevel::Info, directory: None, keep: 14 }
+        Self { level: LogLevel::Info, directory: None, keep: 14, format: LogFormat::Text }
     }
 }
 

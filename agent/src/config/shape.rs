@@ -260,7 +260,7 @@ mod tests {
     fn sound() -> Value {
         json!({
             "agent": { "lease": "20s", "on_conflict": "replace", "allow_root": true },
-            "log": { "level": "warn", "directory": "/l", "keep": 3 },
+            "log": { "level": "warn", "directory": "/l", "keep": 3, "format": "json" },
             "metrics": { "listen": "127.0.0.1:9464" },
             "report": { "keep": 30, "keep_for": "7d", "manifest": true },
             "hook": {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tracing::{Instrument as _, Span};
 
 use quiesced_core::id::ExecutionId;
 use quiesced_core::problem::Problem;
@@ -23,7 +24,7 @@ use super::store::{self, Store};
 use super::survey::Surveyor;
 use super::window::{Happening, Window};
 use crate::config::{OnConflict as ConfiguredConflict, Settings};
-use crate::logging::Gate;
+use crate::logging::{Gate, ids};
 use crate::metrics::Metrics;
 
 /// What is told to people when there is nothing else to tell.
@@ -71,6 +72,8 @@ pub struct Parts {
 pub struct Driver {
     parts: Parts,
     machine: Machine,
+    /// The open session, for every line that is logged of it.
+    span: Span,
     host: Option<HostFacts>,
     budget_ends: BootTime,
     preparing: Option<JoinHandle<Result<Ready, NotPrepared>>>,
@@ -112,6 +115,7 @@ impl Driver {
         Self {
             parts,
             machine,
+            span: Span::none(),
             host: None,
             budget_ends: BootTime::from_nanos(0),
             preparing: None,
@@ -149,11 +153,12 @@ impl Driver {
     /// Waits for the next thing that the machine must hear of.
     async fn wait(&mut self) -> Option<Event> {
         let deadline = self.machine.deadline();
+        let span = self.span.clone();
         tokio::select! {
             event = self.parts.events.recv() => event,
             Some(note) = noted(&mut self.notes) => Some(note.into()),
             prepared = prepared(&mut self.preparing) => Some(self.take_prepared(prepared)),
-            happening = next(&mut self.window) => Some(event_of(happening)),
+            happening = next(&mut self.window).instrument(span) => Some(event_of(happening)),
             happening = next(&mut self.lingering) => Some(event_of(happening)),
             () = until(deadline) => Some(Event::Tick),
             () = self.parts.notify.watchdog() => None,
@@ -166,6 +171,7 @@ impl Driver {
     }
 
     fn handle(&mut self, event: Event) {
+        let _of_session = self.span.clone().entered();
         if let Event::ReleaseAll { request } = event
             && self.retried.insert(request)
             && self.machine.is_idle()
@@ -180,6 +186,9 @@ impl Driver {
             && let Some(mut window) = self.lingering.take()
         {
             window.finish_journal();
+        }
+        if self.machine.is_idle() {
+            self.span = Span::none();
         }
         if self.machine.is_idle() && std::mem::take(&mut self.reload_pending) {
             self.reload();
@@ -222,7 +231,10 @@ impl Driver {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Prepare { id, group, budget_ends } => {
-                tracing::info!(%id, group, "a session is opened");
+                // Of the highest level, so that it is there whatever is logged.
+                self.span = tracing::error_span!("session", execution_id = %id);
+                let _of_session = self.span.clone().entered();
+                tracing::info!(message_id = ids::SESSION_OPENED, group, "a session is opened");
                 self.begin(budget_ends);
             }
             Action::CancelPrepare => self.cancel_prepare(),
@@ -277,7 +289,7 @@ impl Driver {
             notes: sender,
         };
         self.notes = Some(notes);
-        self.preparing = Some(tokio::spawn(prepare(job)));
+        self.preparing = Some(tokio::spawn(prepare(job).in_current_span()));
     }
 
     /// The task may be at any point; dropping what it has made so far releases it.
@@ -343,12 +355,13 @@ impl Driver {
         let ends = left.filter(|left| window.ends_with_runner(&left.name)).cloned().collect::<Vec<_>>();
         let Some(runner) = window.take_runner() else { return };
         let sender = self.parts.sender.clone();
-        tokio::spawn(async move {
+        let close = async move {
             runner.close().await;
             for left in ends {
                 drop(sender.send(Event::ResidueCleared { kind: left.kind, name: left.name }));
             }
-        });
+        };
+        tokio::spawn(close.in_current_span());
     }
 
     fn keep(&mut self, report: SessionReport) {
@@ -357,7 +370,9 @@ impl Driver {
         let reports = Arc::make_mut(&mut self.parts.reports);
         reports.push(report);
         self.parts.store.forget(reports);
+        let span = Span::current();
         self.saving = Some(tokio::task::spawn_blocking(move || {
+            let _of_session = span.entered();
             if let Err(error) = store.save(&copy) {
                 tracing::error!(error = %Problem::from_error(&error), "the report is lost");
             }
@@ -385,7 +400,10 @@ impl Driver {
             }
             Err(errors) => {
                 self.refused = errors.findings().iter().map(Problem::from).collect();
-                tracing::error!("the configuration has errors, so the earlier one stays in force:\n{errors}");
+                tracing::error!(
+                    message_id = ids::RELOAD_REFUSED,
+                    "the configuration has errors, so the earlier one stays in force:\n{errors}"
+                );
             }
         }
     }
@@ -410,21 +428,32 @@ fn event_of(happening: Happening) -> Event {
 }
 
 fn tell(report: &SessionReport) {
-    let id = &report.execution_id;
     for problem in &report.problems {
-        tracing::warn!(%id, hint = problem.hint.as_deref().unwrap_or_default(), "{problem}");
+        tracing::warn!(hint = problem.hint.as_deref().unwrap_or_default(), "{problem}");
     }
     for left in &report.residue {
-        tracing::error!(%id, name = left.name, "could not be released: {}", left.problem);
+        tracing::error!(
+            message_id = ids::RESIDUE,
+            name = left.name,
+            "could not be released: {}",
+            left.problem
+        );
     }
     let verdict = report.verdict.map(|verdict| verdict.to_string()).unwrap_or_default();
     let code = report.code.map(quiesced_core::exit::ExitCode::number);
     let window_ms = report.window().map(|window| window.as_millis());
     if report.code.is_some_and(|code| code != quiesced_core::exit::ExitCode::Done) {
         let reasons = report.reasons.join("; ");
-        tracing::warn!(%id, verdict, code, window_ms, reasons, "the session has ended");
+        tracing::warn!(
+            message_id = ids::SESSION_FAILED,
+            verdict,
+            code,
+            window_ms,
+            reasons,
+            "the session has ended"
+        );
     } else {
-        tracing::info!(%id, verdict, code, window_ms, "the session has ended");
+        tracing::info!(message_id = ids::SESSION_DONE, verdict, code, window_ms, "the session has ended");
     }
 }
 

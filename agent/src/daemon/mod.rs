@@ -33,9 +33,9 @@ use quiesced_freezer::journal::Journal;
 use quiesced_freezer::lock::RuntimeLock;
 
 use crate::api::server;
-use crate::config::{self, ConfigErrors, Sources};
+use crate::config::{self, ConfigErrors, LogFormat, Sources};
 use crate::error::CliError;
-use crate::logging;
+use crate::logging::{self, ids};
 use crate::metrics::{self, Metrics};
 use crate::paths::Paths;
 use driver::{Driver, Parts, policy};
@@ -74,11 +74,13 @@ impl Surveyor {
 ///
 /// # Errors
 /// When it cannot start; nothing has been touched then but what an earlier agent had left held.
-pub async fn run(paths: &Paths) -> Result<(), CliError> {
+pub async fn run(paths: &Paths, log_format: Option<LogFormat>) -> Result<(), CliError> {
     let surveyor = Surveyor::load(paths).map_err(CliError::config)?;
     let _lock = own_runtime_dir(paths)?;
     let directory = surveyor.settings.log.directory.clone().unwrap_or_else(|| paths.default_log_dir());
-    let (gate, _log) = logging::start(&surveyor.settings.log, &directory).map_err(|error| {
+    let mut log = surveyor.settings.log.clone();
+    log.format = log_format.unwrap_or(log.format);
+    let (gate, _log) = logging::start(&log, &directory).map_err(|error| {
         Problem::from_error(&error).with_hint(Some("name another `directory` in the [log] table"))
     })?;
     release_leftovers(paths).await?;
@@ -97,6 +99,8 @@ pub async fn run(paths: &Paths) -> Result<(), CliError> {
     let (surveyor, current) = watch::channel(Arc::new(surveyor));
     let groups = current.borrow().settings.group.keys().cloned().collect::<Vec<_>>();
     let metrics = Metrics::new(&reports, groups.iter().map(String::as_str));
+    let help = "Log lines that nobody took in time";
+    metrics.extend(|registry| registry.register("log_lines_lost", help, gate.lost()));
     let listen = current.borrow().settings.metrics.address();
     let mailbox = Arc::new(Mailbox::new(sender.clone(), seen, current, metrics.clone()));
     if let Some(address) = listen {
@@ -110,7 +114,7 @@ pub async fn run(paths: &Paths) -> Result<(), CliError> {
     let notify = Notify::start();
     let serving = tokio::spawn(server::serve(listener, Arc::clone(&mailbox)));
     notify.ready();
-    tracing::info!(version = crate::VERSION, socket = %socket.display(), "ready");
+    tracing::info!(message_id = ids::READY, version = crate::VERSION, socket = %socket.display(), "ready");
     let boot_id = clock::boot_id().map_err(|error| Problem::from_error(&error))?;
     let parts = Parts {
         surveyor,
@@ -135,10 +139,14 @@ pub async fn run(paths: &Paths) -> Result<(), CliError> {
     // The socket lies on tmpfs; the next agent would replace one that stayed.
     drop(std::fs::remove_file(&socket));
     if residue.is_empty() {
-        tracing::info!("stopped with nothing held");
+        tracing::info!(message_id = ids::STOPPED, "stopped with nothing held");
     } else {
         let names: Vec<&str> = residue.iter().map(|left| left.name.as_str()).collect();
-        tracing::error!(names = names.join(", "), "stopped; these may still be held");
+        tracing::error!(
+            message_id = ids::STOPPED,
+            names = names.join(", "),
+            "stopped; these may still be held"
+        );
     }
     Ok(())
 }
@@ -173,7 +181,12 @@ fn own_runtime_dir(paths: &Paths) -> Result<RuntimeLock, Problem> {
 async fn release_leftovers(paths: &Paths) -> Result<(), Problem> {
     let recovered = recovery::recover(paths, START_PATIENCE).await?;
     for thing in &recovered.things {
-        tracing::warn!(name = thing.name, outcome = thing.outcome, "an earlier agent had left this held");
+        tracing::warn!(
+            message_id = ids::LEFT_HELD,
+            name = thing.name,
+            outcome = thing.outcome,
+            "an earlier agent had left this held"
+        );
     }
     if recovered.is_clean() {
         return Ok(());

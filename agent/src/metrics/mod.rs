@@ -95,7 +95,8 @@ impl Metrics {
 
     /// Lets somebody else tell figures of their own.
     pub fn extend(&self, register: impl FnOnce(&mut Registry)) {
-        register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        register(registry.sub_registry_with_prefix("quiesced"));
     }
 
     fn register(&self) {

@@ -146,6 +146,7 @@ fn every_key_is_shown_with_the_line_that_said_it() {
     user = "queue"            # /etc/20.toml:2
 
     [log]
+    format = "text"           # default
     keep = 14                 # default
     level = "info"            # default
 

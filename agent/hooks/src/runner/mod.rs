@@ -23,6 +23,7 @@ use quiesced_core::proof::Positions;
 use quiesced_core::time::BootTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use crate::error::HookError;
 use crate::hook::{Hook, Inspection, Proof};
@@ -141,7 +142,7 @@ impl Runner {
         let mut tasks = JoinSet::new();
         let start = |(index, hook): (HookIndex, NamedHook)| {
             let (orders, received) = mpsc::unbounded_channel();
-            tasks.spawn(Task::new(index, hook, report.clone()).run(received));
+            tasks.spawn(Task::new(index, hook, report.clone()).run(received).in_current_span());
             Handle { orders, cancel: None }
         };
         let hooks = hooks.into_iter().enumerate().map(start).collect();

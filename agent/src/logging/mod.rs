@@ -1,21 +1,31 @@
-//! Logs: to stderr (and so to the journal) and to a daily file, but never while anything may be frozen.
+//! Logs: to the journal or to stderr, and to a daily file, but never while anything may be frozen.
 //!
 //! A line that waits for a frozen filesystem would keep the agent from thawing it. While a window is open every line
 //! therefore stays in memory, in a ring of fixed size; afterwards the ring is written out, with the number of lines
 //! that did not fit.
 
+pub mod ids;
+mod journal;
+
+use std::fmt;
 use std::fs::DirBuilder;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use prometheus_client::metrics::counter::Counter;
+use tracing::field::Field;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, WorkerGuard};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
-use crate::config::LogSettings;
+use crate::config::{LogFormat, LogSettings};
 
 /// What a window may say at most; a session says a few dozen lines of 200 bytes.
 const RING_BYTES: usize = 256 * 1024;
@@ -28,8 +38,17 @@ pub struct Gate(Arc<Mutex<Ring>>);
 struct Ring {
     closed: bool,
     lines: Vec<u8>,
-    dropped: usize,
+    entries: Vec<Vec<u8>>,
+    /// How many bytes the entries have.
+    entries_bytes: usize,
+    dropped: u64,
     file: Option<NonBlocking>,
+    /// What the file's own queue could not take.
+    file_errors: Option<ErrorCounter>,
+    file_dropped: usize,
+    journal: Option<UnixDatagram>,
+    /// Everything that was ever lost.
+    lost: Counter,
 }
 
 impl Gate {
@@ -48,10 +67,36 @@ impl Gate {
         }
         let held_back = std::mem::take(&mut ring.lines);
         ring.pass(&held_back);
-        let dropped = std::mem::take(&mut ring.dropped);
+        ring.entries_bytes = 0;
+        for entry in std::mem::take(&mut ring.entries) {
+            ring.send(&entry);
+        }
+        let dropped = ring.take_dropped();
+        ring.lost.inc_by(dropped);
         drop(ring);
         if dropped > 0 {
-            tracing::warn!(dropped, "lines were lost: the window said more than the log's memory holds");
+            tracing::warn!(
+                message_id = ids::LINES_LOST,
+                dropped,
+                "log lines were lost: nobody took them in time"
+            );
+        }
+    }
+
+    /// Counts what was lost.
+    pub fn lost(&self) -> Counter {
+        self.ring().lost.clone()
+    }
+
+    fn entry(&self, entry: Vec<u8>) {
+        let mut ring = self.ring();
+        if !ring.closed {
+            ring.send(&entry);
+        } else if ring.entries_bytes + entry.len() <= RING_BYTES {
+            ring.entries_bytes += entry.len();
+            ring.entries.push(entry);
+        } else {
+            ring.dropped += 1;
         }
     }
 
@@ -71,9 +116,23 @@ impl Ring {
         }
     }
 
+    fn take_dropped(&mut self) -> u64 {
+        let of_file = self.file_errors.as_ref().map_or(0, ErrorCounter::dropped_lines);
+        let new = of_file.saturating_sub(std::mem::replace(&mut self.file_dropped, of_file));
+        std::mem::take(&mut self.dropped) + u64::try_from(new).unwrap_or(u64::MAX)
+    }
+
+    fn send(&mut self, entry: &[u8]) {
+        if self.journal.as_ref().is_some_and(|journal| journal.send(entry).is_err()) {
+            self.dropped += 1;
+        }
+    }
+
     /// A log that cannot be written must not fail what it tells of, so both errors end here.
     fn pass(&mut self, lines: &[u8]) {
-        drop(io::stderr().write_all(lines));
+        if self.journal.is_none() {
+            drop(io::stderr().write_all(lines));
+        }
         if let Some(file) = &mut self.file {
             drop(file.write_all(lines));
         }
@@ -133,14 +192,36 @@ pub fn start(settings: &LogSettings, directory: &Path) -> Result<(Gate, WorkerGu
         .map_err(|source| failed(source.into()))?;
     let (file, guard) = tracing_appender::non_blocking(appender);
     let gate = Gate::default();
-    gate.ring().file = Some(file);
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(settings.level.as_str()))
-        .with_writer(gate.clone())
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    let journal = journal::connect();
+    let entries = journal.is_some().then(|| journal::Entries(gate.clone()));
+    {
+        let mut ring = gate.ring();
+        ring.file_errors = Some(file.error_counter());
+        ring.file = Some(file);
+        ring.journal = journal;
+    }
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(gate.clone()).with_ansi(false).with_target(false);
+    let lines = match settings.format {
+        LogFormat::Text => lines.fmt_fields(debug_fn(text_field)).boxed(),
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+        }
+    };
+    let level = EnvFilter::new(settings.level.as_str());
+    tracing_subscriber::registry().with(level).with(lines).with(entries).init();
     Ok((gate, guard))
+}
+
+/// A field as people read it.
+fn text_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    match field.name() {
+        ids::FIELD => Ok(()),
+        "message" => write!(writer, "{value:?}"),
+        // The only field of its span.
+        "execution_id" => write!(writer, "execution_id={value:?}"),
+        name => write!(writer, " {name}={value:?}"),
+    }
 }
 
 #[cfg(test)]
