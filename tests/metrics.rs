@@ -119,8 +119,9 @@ fn figures_have_the_form_that_prometheus_reads() {
     assert!(text.ends_with("# EOF\n"), "{text}");
     // promtool reads the older form, in which a counter is described by its full name.
     let mut older = text.replace("# EOF\n", "");
-    for counter in ["quiesced_sessions", "quiesced_auto_thaws", "quiesced_log_lines_lost"] {
-        older = older.replace(&format!("{counter} "), &format!("{counter}_total "));
+    let typed = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"));
+    for counter in typed {
+        older = older.replace(&format!(" {counter} "), &format!(" {counter}_total "));
     }
     promtool(&["check", "metrics"], &older);
 }

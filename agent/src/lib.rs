@@ -12,6 +12,7 @@ pub mod logging;
 pub mod metrics;
 pub mod paths;
 pub mod preflight;
+pub mod sinks;
 pub mod timeline;
 
 /// The version of the agent.

@@ -51,6 +51,11 @@ impl Paths {
         self.state_dir.join("sessions")
     }
 
+    /// Where reports wait to be sent.
+    pub fn spool(&self) -> PathBuf {
+        self.state_dir.join("spool")
+    }
+
     /// Where hooks keep what a restore needs.
     pub fn records(&self) -> PathBuf {
         self.state_dir.join("records")

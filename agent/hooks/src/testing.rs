@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub(crate) use quiesced_bed::Authority;
 use quiesced_core::id::ExecutionId;
 
 use crate::clock;
@@ -78,49 +79,6 @@ pub(crate) async fn until(what: &str, reached: impl Fn() -> bool) {
 pub(crate) fn process_exists(pid: &str) -> bool {
     let state = fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat")).unwrap_or_default();
     state.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
-}
-
-/// An authority of our own, and a certificate of it for `localhost` and 127.77.0.1, made by openssl(1).
-pub(crate) struct Authority {
-    directory: tempfile::TempDir,
-}
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let authority = Self { directory: tempfile::tempdir().unwrap() };
-        // Servers run as other users, and read their certificates themselves.
-        fs::set_permissions(authority.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let subject = ["-nodes", "-newkey", "rsa:2048", "-days", "2", "-sha256"];
-        authority.openssl(&[
-            &["req", "-x509"],
-            &subject[..],
-            &["-subj", "/CN=Authority", "-keyout", "ca.key", "-out", "ca.pem"],
-        ]);
-        authority.openssl(&[
-            &["req"],
-            &subject[..3],
-            &["-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "csr.pem"],
-        ]);
-        fs::write(authority.directory.path().join("names"), "subjectAltName=DNS:localhost,IP:127.77.0.1\n")
-            .unwrap();
-        let sign = ["x509", "-req", "-in", "csr.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];
-        authority.openssl(&[&sign, &["-days", "2", "-sha256", "-extfile", "names", "-out", "cert.pem"]]);
-        for name in ["ca.pem", "cert.pem", "key.pem"] {
-            fs::set_permissions(authority.file(name), fs::Permissions::from_mode(0o644)).unwrap();
-        }
-        authority
-    }
-
-    fn openssl(&self, arguments: &[&[&str]]) {
-        let mut command = std::process::Command::new("openssl");
-        let output = command.args(arguments.concat()).current_dir(self.directory.path()).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    /// `ca.pem`, `cert.pem` or `key.pem`.
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
 }
 
 /// A port of this host that nobody has.

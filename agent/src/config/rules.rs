@@ -35,6 +35,7 @@ pub(super) fn check(draft: &Draft, merged: &Merged<'_>, texts: &Texts, findings:
     rules.agent();
     rules.log();
     rules.report();
+    rules.webhook();
     rules.metrics();
     rules.names();
     rules.hooks();
@@ -112,6 +113,31 @@ impl Rules<'_> {
             );
             self.add(&["report", "keep_for"], message);
         }
+    }
+
+    fn webhook(&mut self) {
+        let Some(webhook) = self.draft.report.as_ref().and_then(|report| report.webhook.as_ref()) else {
+            return;
+        };
+        let at = ["report", "webhook"];
+        self.secret(&[&at[..], &["secret"]].concat(), &webhook.secret);
+        if let Some(ca) = &webhook.ca {
+            self.absolute(&["report", "webhook", "ca"], ca);
+        }
+        if webhook.timeout.is_zero() {
+            self.add(&["report", "webhook", "timeout"], "a timeout of nothing leaves no time for an answer");
+        }
+        let url = &webhook.url;
+        let message = match url.parse::<hyper::Uri>() {
+            Ok(uri) if uri.scheme_str() == Some("https") && uri.host().is_some() => return,
+            Ok(uri) if uri.scheme_str() == Some("http") && uri.host().is_some_and(is_this_host) => return,
+            Ok(uri) if uri.scheme_str() == Some("http") => {
+                format!("`{}` would send reports in the clear", url.escape_debug())
+            }
+            _ => format!("`{}` is not an https address", url.escape_debug()),
+        };
+        let hint = "write it as \"https://coordinator.example.com/quiesced\"";
+        self.add(&["report", "webhook", "url"], message).hint = Some(hint.to_owned());
     }
 
     fn metrics(&mut self) {
@@ -245,20 +271,25 @@ impl Rules<'_> {
 
     /// A password that goes to another host in clear is everybody's.
     fn in_clear(&mut self, hook: &[&str], host: &str, is_plain: bool) {
-        let is_near = host.starts_with('/') || ["localhost", "127.0.0.1", "::1"].contains(&host);
-        if is_plain && !is_near {
+        if is_plain && !host.starts_with('/') && !is_this_host(host) {
             self.add(&[hook, &["host"]].concat(), format!("a password goes to {host} only with `tls_ca`"));
         }
     }
 
     fn password(&mut self, hook: &[&str], source: Option<&PasswordSource>) {
+        if let Some(source) = source {
+            self.secret(&[hook, &["password"]].concat(), source);
+        }
+    }
+
+    fn secret(&mut self, at: &[&str], source: &PasswordSource) {
         match source {
-            Some(PasswordSource::File(path)) => self.absolute(&[hook, &["password", "file"]].concat(), path),
-            Some(PasswordSource::Credential(name)) if name.is_empty() || name.contains('/') => {
+            PasswordSource::File(path) => self.absolute(&[at, &["file"]].concat(), path),
+            PasswordSource::Credential(name) if name.is_empty() || name.contains('/') => {
                 let message = "a credential is named as in `LoadCredential=`, without a path";
-                self.add(&[hook, &["password", "credential"]].concat(), message);
+                self.add(&[at, &["credential"]].concat(), message);
             }
-            Some(PasswordSource::Credential(_)) | None => {}
+            PasswordSource::Credential(_) => {}
         }
     }
 
@@ -378,6 +409,11 @@ fn well_formed(name: &str) -> bool {
     name.len() <= LONGEST_NAME
         && name.bytes().next().is_some_and(letter)
         && name.bytes().all(|byte| letter(byte) || b"._-".contains(&byte))
+}
+
+/// Whether what is sent there stays on this host.
+fn is_this_host(host: &str) -> bool {
+    ["localhost", "127.0.0.1", "::1", "[::1]"].contains(&host)
 }
 
 fn shown(duration: Duration) -> humantime::FormattedDuration {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use quiesced_hooks::server::PasswordSource;
 use quiesced_hooks::settings::HookSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -184,13 +185,39 @@ pub struct ReportSettings {
     pub keep_for: Duration,
     /// Whether each target gets a manifest, `.quiesced/session.json`, which is then part of the snapshot.
     pub manifest: bool,
+    /// A coordinator that gets each report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookSettings>,
+}
+
+/// `[report.webhook]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSettings {
+    /// Where reports are posted to: an https address. One with http only on this host itself.
+    pub url: String,
+    /// What both sides know, and each message is signed with.
+    pub secret: PasswordSource,
+    /// The certificates of the authorities that are trusted, as PEM; those of the system when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// How long an answer is waited for.
+    #[serde(with = "humantime_serde", default = "WebhookSettings::timeout")]
+    #[schemars(with = "String", extend("format" = "humantime"))]
+    pub timeout: Duration,
+}
+
+impl WebhookSettings {
+    const fn timeout() -> Duration {
+        Duration::from_secs(10)
+    }
 }
 
 impl Default for ReportSettings {
     fn default() -> Self {
         // A day of one snapshot every five minutes, or a year of one every second day.
         let year = Duration::from_secs(31_557_600);
-        Self { keep: 288, keep_for: year, manifest: false }
+        Self { keep: 288, keep_for: year, manifest: false, webhook: None }
     }
 }
 

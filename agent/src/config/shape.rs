@@ -262,7 +262,10 @@ mod tests {
             "agent": { "lease": "20s", "on_conflict": "replace", "allow_root": true },
             "log": { "level": "warn", "directory": "/l", "keep": 3, "format": "json" },
             "metrics": { "listen": "127.0.0.1:9464" },
-            "report": { "keep": 30, "keep_for": "7d", "manifest": true },
+            "report": {
+                "keep": 30, "keep_for": "7d", "manifest": true,
+                "webhook": { "url": "https://x/", "secret": { "file": "/s" }, "timeout": "3s" },
+            },
             "hook": {
                 "a": { "exec": { "quiesce": ["/a"], "resume": ["/b"], "data": ["/d"], "user": "u" } },
                 "b": { "session": { "command": ["/a"], "after": ["a"], "timeout": "3s" } },

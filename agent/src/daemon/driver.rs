@@ -26,6 +26,7 @@ use super::window::{Happening, Window};
 use crate::config::{OnConflict as ConfiguredConflict, Settings};
 use crate::logging::{Gate, ids};
 use crate::metrics::Metrics;
+use crate::sinks::Sinks;
 
 /// What is told to people when there is nothing else to tell.
 const IDLE: &str = "idle";
@@ -57,6 +58,8 @@ pub struct Parts {
     pub reports: Arc<Vec<SessionReport>>,
     /// Figures of what has happened.
     pub metrics: Metrics,
+    /// Where reports are sent to.
+    pub sinks: Sinks,
     /// Holds log lines back while a window is open.
     pub gate: Gate,
     /// systemd.
@@ -370,11 +373,15 @@ impl Driver {
         let reports = Arc::make_mut(&mut self.parts.reports);
         reports.push(report);
         self.parts.store.forget(reports);
-        let span = Span::current();
+        let (span, sinks) = (Span::current(), self.parts.sinks.clone());
+        let settings = self.parts.surveyor.borrow().settings.report.clone();
         self.saving = Some(tokio::task::spawn_blocking(move || {
             let _of_session = span.entered();
             if let Err(error) = store.save(&copy) {
                 tracing::error!(error = %Problem::from_error(&error), "the report is lost");
+            }
+            for error in sinks.put(&copy, &settings) {
+                tracing::error!(error = %Problem::from_error(&error), "the report is not sent");
             }
         }));
     }

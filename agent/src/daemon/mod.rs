@@ -38,6 +38,7 @@ use crate::error::CliError;
 use crate::logging::{self, ids};
 use crate::metrics::{self, Metrics};
 use crate::paths::Paths;
+use crate::sinks::Sinks;
 use driver::{Driver, Parts, policy};
 use mailbox::{Mailbox, Published};
 use notify::Notify;
@@ -101,6 +102,8 @@ pub async fn run(paths: &Paths, log_format: Option<LogFormat>) -> Result<(), Cli
     let metrics = Metrics::new(&reports, groups.iter().map(String::as_str));
     let help = "Log lines that nobody took in time";
     metrics.extend(|registry| registry.register("log_lines_lost", help, gate.lost()));
+    let sinks = Sinks::start(paths, &metrics, &current, &seen)
+        .map_err(|error| Problem::from_error(&error).within("reports cannot be sent"))?;
     let listen = current.borrow().settings.metrics.address();
     let mailbox = Arc::new(Mailbox::new(sender.clone(), seen, current, metrics.clone()));
     if let Some(address) = listen {
@@ -126,6 +129,7 @@ pub async fn run(paths: &Paths, log_format: Option<LogFormat>) -> Result<(), Cli
         store,
         reports,
         metrics,
+        sinks,
         gate,
         notify,
         program: PathBuf::from(OWN_BINARY),

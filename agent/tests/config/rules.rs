@@ -194,6 +194,18 @@ fn figures_are_served_to_this_host_alone_and_reports_kept_for_a_while() {
         ("[metrics]\nlisten = \"0.0.0.0:9464\"", "0.0.0.0:9464 can be reached from other hosts"),
         ("[metrics]\nlisten = \"localhost\"", "`localhost` is not an address with a port"),
         ("[report]\nkeep_for = \"5m\"", "reports are kept for 5m, which must be at least 1h"),
+        (
+            "[report.webhook]\nurl = \"http://example.com/\"\nsecret = { file = \"/s\" }",
+            "`http://example.com/` would send reports in the clear",
+        ),
+        (
+            "[report.webhook]\nurl = \"example.com\"\nsecret = { file = \"/s\" }",
+            "`example.com` is not an https address",
+        ),
+        (
+            "[report.webhook]\nurl = \"https://example.com/\"\nsecret = { file = \"s\" }",
+            "`s` is not an absolute path",
+        ),
     ] {
         assert_eq!(Host::with(text).messages(), [message], "{text}");
     }

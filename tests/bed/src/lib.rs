@@ -4,8 +4,10 @@
 //! Nothing here knows the product's code: what a filesystem or a snapshot is worth is judged from outside.
 
 pub mod agent;
+mod authority;
 pub mod bench;
 pub mod claim;
+pub mod coordinator;
 pub mod cycles;
 pub mod demo;
 pub mod dlm;
@@ -17,6 +19,7 @@ pub mod tool;
 pub mod volumes;
 pub mod writers;
 
+pub use authority::Authority;
 pub use observe::{frozen, wait_until};
 pub use root::require_root;
 pub use volumes::{Bed, Fs, MIB, Volume, VolumeSpec, sweep_leftovers};

@@ -290,7 +290,7 @@ async fn a_server_is_trusted_when_the_named_authority_vouches_for_it_and_only_th
     if !require_root("a server of another user") {
         return;
     }
-    let (authority, other) = (Authority::new(), Authority::new());
+    let (authority, other) = (Authority::new().unwrap(), Authority::new().unwrap());
     let port = free_port();
     let option = |name: &str, file: &str| format!("--{name}={}", authority.file(file).display());
     let options = [

@@ -333,7 +333,7 @@ async fn a_server_is_trusted_when_the_named_authority_vouches_for_it_and_only_th
     if !require_root("a server of another user") {
         return;
     }
-    let (authority, other) = (Authority::new(), Authority::new());
+    let (authority, other) = (Authority::new().unwrap(), Authority::new().unwrap());
     // It takes no key that others may read.
     for (program, argument) in [("chown", "postgres:"), ("chmod", "600")] {
         let mut command = std::process::Command::new(program);

@@ -265,7 +265,7 @@ async fn a_server_whose_directory_only_has_the_name_of_one_here_is_refused() {
 
 #[tokio::test]
 async fn a_server_is_trusted_when_the_named_authority_vouches_for_it_and_only_then() {
-    let (authority, other) = (Authority::new(), Authority::new());
+    let (authority, other) = (Authority::new().unwrap(), Authority::new().unwrap());
     let port = free_port();
     let [ca, cert, key] =
         ["ca.pem", "cert.pem", "key.pem"].map(|name| authority.file(name).display().to_string());

@@ -11,10 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::hook::DataPath;
-pub(crate) use secret::Secret;
-pub use secret::{PasswordSource, SecretError};
-pub use tls::TlsError;
-pub(crate) use tls::client_config;
+pub use secret::{PasswordSource, Secret, SecretError};
+pub use tls::{TlsError, client_config, client_config_of_system};
 
 /// Whether the places that a server names are there: those of a server in a container may not be.
 pub(crate) async fn exist(paths: Vec<DataPath>) -> Result<Vec<DataPath>, (PathBuf, io::Error)> {

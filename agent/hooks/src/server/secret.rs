@@ -25,7 +25,7 @@ pub enum PasswordSource {
 
 /// A password.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
+pub struct Secret(String);
 
 /// Why a password file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +88,10 @@ impl SecretError {
 
 impl PasswordSource {
     /// Reads it on a thread where it may block.
-    pub(crate) async fn read_aside(&self) -> Result<Secret, SecretError> {
+    ///
+    /// # Errors
+    /// When it is not there, or not secret.
+    pub async fn read_aside(&self) -> Result<Secret, SecretError> {
         let source = self.clone();
         let read = tokio::task::spawn_blocking(move || source.read()).await;
         read.unwrap_or_else(|lost| {
@@ -130,7 +133,7 @@ impl Secret {
     }
 
     /// The password, for the server alone.
-    pub(crate) fn expose(&self) -> &str {
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }

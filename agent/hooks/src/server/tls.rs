@@ -45,7 +45,10 @@ impl TlsError {
 }
 
 /// A client that trusts the authorities in a PEM file, and nobody when there is none.
-pub(crate) fn client_config(authorities: Option<&Path>) -> Result<ClientConfig, TlsError> {
+///
+/// # Errors
+/// When the file is none of certificates.
+pub fn client_config(authorities: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = authorities {
         let read = |source| TlsError::Read { path: path.to_owned(), source };
@@ -54,6 +57,21 @@ pub(crate) fn client_config(authorities: Option<&Path>) -> Result<ClientConfig, 
             roots.add(certificate.map_err(read)?).map_err(unfit)?;
         }
     }
+    trusting(roots)
+}
+
+/// A client that trusts the authorities that the system does. A certificate of theirs that cannot be read is passed over, as
+/// everywhere else on the host.
+///
+/// # Errors
+/// When TLS cannot be set up at all.
+pub fn client_config_of_system() -> Result<ClientConfig, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    trusting(roots)
+}
+
+fn trusting(roots: RootCertStore) -> Result<ClientConfig, TlsError> {
     // Named, because a process that links two providers has no default one.
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
     let versions = builder.with_safe_default_protocol_versions().map_err(TlsError::Setup)?;
