@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use common::{Simulated, expect, id, last, start};
 use quiesced_bed::agent::{Agent, AgentOptions};
-use quiesced_bed::coordinator::{Behaviour, Coordinator, Received};
+use quiesced_bed::coordinator::{Behaviour, Coordinator};
+use quiesced_bed::http::Request;
 use quiesced_bed::{Authority, wait_until};
 use serde_json::{Value, json};
 
@@ -49,7 +50,7 @@ impl Scene {
         start(self.options(&self.authority.file("ca.pem")))
     }
 
-    fn wait_for(&self, reports: usize) -> Vec<Received> {
+    fn wait_for(&self, reports: usize) -> Vec<Request> {
         let arrived = || self.coordinator.received().len() >= reports;
         wait_until("the reports have arrived", LONG, arrived).unwrap();
         self.coordinator.received()
@@ -66,13 +67,13 @@ fn waiting(agent: &Agent) -> usize {
     std::fs::read_dir(spool).map_or(0, Iterator::count)
 }
 
-fn session_of(received: &Received) -> String {
+fn session_of(received: &Request) -> String {
     let report: Value = serde_json::from_slice(&received.body).unwrap();
     report["execution_id"].as_str().unwrap().to_owned()
 }
 
 /// What `docs/reporting.md` tells receivers to do.
-fn is_genuine(scene: &Scene, received: &Received) -> bool {
+fn is_genuine(scene: &Scene, received: &Request) -> bool {
     use std::io::Write as _;
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reporting.md");
     let page = std::fs::read_to_string(page).unwrap();

@@ -36,7 +36,7 @@ pub use origins::{Origin, Origins};
 pub use schema::schema;
 pub use settings::{
     AgentSettings, DEFAULT_GROUP, FilesystemSelection, GroupSettings, HookSelection, LogFormat, LogLevel,
-    LogSettings, MetricsSettings, OnConflict, ReportSettings, Settings, WebhookSettings,
+    LogSettings, MetricsSettings, OnConflict, ReportSettings, Settings, SsmSettings, WebhookSettings,
 };
 pub use show::{inline, show, show_json};
 pub use stamp::Stamp;

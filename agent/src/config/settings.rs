@@ -188,6 +188,25 @@ pub struct ReportSettings {
     /// A coordinator that gets each report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookSettings>,
+    /// Compliance and inventory of Systems Manager.
+    pub ssm: SsmSettings,
+}
+
+/// `[report.ssm]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SsmSettings {
+    /// Whether the last session of each group is told to Systems Manager.
+    pub enabled: bool,
+    /// The region; that of the environment or the metadata service when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The id of this host, `i-…` or `mi-…`; asked from the metadata service when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+    /// Where Systems Manager is, if it is reached through an endpoint of one's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
 }
 
 /// `[report.webhook]`
@@ -217,7 +236,7 @@ impl Default for ReportSettings {
     fn default() -> Self {
         // A day of one snapshot every five minutes, or a year of one every second day.
         let year = Duration::from_secs(31_557_600);
-        Self { keep: 288, keep_for: year, manifest: false, webhook: None }
+        Self { keep: 288, keep_for: year, manifest: false, webhook: None, ssm: SsmSettings::default() }
     }
 }
 

@@ -264,6 +264,7 @@ mod tests {
             "metrics": { "listen": "127.0.0.1:9464" },
             "report": {
                 "keep": 30, "keep_for": "7d", "manifest": true,
+                "ssm": { "enabled": true, "region": "eu-central-1", "endpoint": "https://x/" },
                 "webhook": { "url": "https://x/", "secret": { "file": "/s" }, "timeout": "3s" },
             },
             "hook": {

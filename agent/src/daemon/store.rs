@@ -171,18 +171,33 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(files)
 }
 
-/// Every report that can be read, oldest first, without writing anything; for when no agent runs that could be asked.
+/// Every report that can be read, oldest first, without writing anything; for when no agent runs that could be asked. A
+/// session without an end was lost then.
 ///
 /// # Errors
 /// When there is a directory, and it cannot be listed.
 pub fn on_disk(directory: &Path) -> Result<Vec<SessionReport>, StoreError> {
+    let mut reports = readable(directory)?;
+    reports.iter_mut().filter(|report| report.ending.is_none()).for_each(complete_lost);
+    Ok(reports)
+}
+
+/// The reports of sessions that have ended, oldest first; also while an agent runs, which may have one open.
+///
+/// # Errors
+/// When there is a directory, and it cannot be listed.
+pub fn ended_on_disk(directory: &Path) -> Result<Vec<SessionReport>, StoreError> {
+    let mut reports = readable(directory)?;
+    reports.retain(|report| report.ending.is_some());
+    Ok(reports)
+}
+
+fn readable(directory: &Path) -> Result<Vec<SessionReport>, StoreError> {
     let files = match files(directory) {
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => Vec::new(),
         files => files?,
     };
-    let mut reports: Vec<_> = files.iter().filter_map(|path| read(path).ok()).collect();
-    reports.iter_mut().filter(|report| report.ending.is_none()).for_each(complete_lost);
-    Ok(reports)
+    Ok(files.iter().filter_map(|path| read(path).ok()).collect())
 }
 
 /// What the machine has to know of the sessions that these reports tell of.

@@ -208,7 +208,8 @@ pub fn start(settings: &LogSettings, directory: &Path) -> Result<(Gate, WorkerGu
             lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
         }
     };
-    let level = EnvFilter::new(settings.level.as_str());
+    // Libraries tell their errors to whoever calls them, and at finer levels what they send, secrets too.
+    let level = EnvFilter::new(format!("error,quiesced={}", settings.level.as_str()));
     tracing_subscriber::registry().with(level).with(lines).with(entries).init();
     Ok((gate, guard))
 }

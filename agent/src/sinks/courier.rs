@@ -97,8 +97,8 @@ impl Courier {
         if waiting.is_empty() {
             return Round::Empty;
         }
-        let settings = self.surveyor.borrow_and_update().settings.report.clone();
-        let mut sink = match self.kind.open(&settings).await {
+        let surveyor = Arc::clone(&self.surveyor.borrow_and_update());
+        let mut sink = match self.kind.open(&surveyor).await {
             Ok(Some(sink)) => sink,
             // It was asked for once. What waits goes out when it is again, or when it is too old.
             Ok(None) => return Round::Empty,

@@ -11,6 +11,7 @@
 
 mod courier;
 pub mod spool;
+pub mod ssm;
 pub mod webhook;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -60,16 +62,19 @@ pub trait Sink: Send {
 /// The kinds of sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// [`ssm`]
+    Ssm,
     /// [`webhook`]
     Webhook,
 }
 
 impl Kind {
-    const ALL: [Self; 1] = [Self::Webhook];
+    const ALL: [Self; 2] = [Self::Ssm, Self::Webhook];
 
     /// The name of its table, spool and figures.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Ssm => "ssm",
             Self::Webhook => "webhook",
         }
     }
@@ -78,8 +83,13 @@ impl Kind {
     ///
     /// # Errors
     /// When it cannot be set up, for example because its secret cannot be read.
-    pub async fn open(self, settings: &ReportSettings) -> Result<Option<Box<dyn Sink>>, Problem> {
+    pub async fn open(self, surveyor: &Surveyor) -> Result<Option<Box<dyn Sink>>, Problem> {
+        let settings = &surveyor.settings.report;
         match self {
+            Self::Ssm if settings.ssm.enabled => {
+                Ok(Some(Box::new(ssm::Ssm::open(&settings.ssm, surveyor.paths.sessions()).await?)))
+            }
+            Self::Ssm => Ok(None),
             Self::Webhook => match &settings.webhook {
                 Some(webhook) => Ok(Some(Box::new(webhook::Webhook::open(webhook).await?))),
                 None => Ok(None),
@@ -89,13 +99,45 @@ impl Kind {
 
     const fn is_asked_for(self, settings: &ReportSettings) -> bool {
         match self {
+            Self::Ssm => settings.ssm.enabled,
             Self::Webhook => settings.webhook.is_some(),
         }
     }
 }
 
+/// The figures of all sinks.
+#[derive(Default)]
+struct Families {
+    waiting: Family<Labels, Gauge>,
+    dropped: Family<Labels, Counter>,
+    delivered: Family<Labels, Counter>,
+    failed: Family<Labels, Counter>,
+}
+
+type Labels = [(&'static str, &'static str); 1];
+
+impl Families {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("spool_reports", "Reports that wait to be sent", self.waiting.clone());
+        registry.register("spool_dropped", "Reports that were given up unsent", self.dropped.clone());
+        registry.register("reports_delivered", "Reports that were taken", self.delivered.clone());
+        let help = "Attempts to send a report that failed";
+        registry.register("report_failures", help, self.failed.clone());
+    }
+
+    fn of(&self, kind: Kind) -> Figures {
+        let labels = [("sink", kind.name())];
+        Figures {
+            waiting: self.waiting.get_or_create(&labels).clone(),
+            dropped: self.dropped.get_or_create(&labels).clone(),
+            delivered: self.delivered.get_or_create(&labels).clone(),
+            failed: self.failed.get_or_create(&labels).clone(),
+        }
+    }
+}
+
 /// What is counted of one sink.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Figures {
     waiting: Gauge,
     dropped: Counter,
@@ -118,10 +160,11 @@ impl Sinks {
         surveyor: &watch::Receiver<Arc<Surveyor>>,
         published: &watch::Receiver<Published>,
     ) -> std::io::Result<Self> {
+        let families = Families::default();
+        metrics.extend(|registry| families.register(registry));
         let mut spools = Vec::new();
         for kind in Kind::ALL {
-            let figures = Figures::default();
-            metrics.extend(|registry| register(registry, kind, &figures));
+            let figures = families.of(kind);
             let spool = Arc::new(Spool::new(paths.spool().join(kind.name()), figures.waiting.clone()));
             let (surveyor, published) = (surveyor.clone(), published.clone());
             Courier::start(kind, Arc::clone(&spool), figures, surveyor, published)?;
@@ -135,15 +178,4 @@ impl Sinks {
         let asked_for = self.0.iter().filter(|(kind, _)| kind.is_asked_for(settings));
         asked_for.filter_map(|(_, spool)| spool.put(report).err()).collect()
     }
-}
-
-fn register(registry: &mut Registry, kind: Kind, figures: &Figures) {
-    let labels = [("sink".into(), kind.name().into())].into_iter();
-    let registry = registry.sub_registry_with_labels(labels);
-    let help = "Reports that wait to be sent";
-    registry.register("spool_reports", help, figures.waiting.clone());
-    let help = "Reports that were given up unsent";
-    registry.register("spool_dropped", help, figures.dropped.clone());
-    registry.register("reports_delivered", "Reports that were taken", figures.delivered.clone());
-    registry.register("report_failures", "Attempts to send a report that failed", figures.failed.clone());
 }

@@ -154,6 +154,9 @@ fn every_key_is_shown_with_the_line_that_said_it() {
     keep = 288                # default
     keep_for = "1year"        # default
     manifest = false          # default
+
+    [report.ssm]
+    enabled = false           # default
     "#);
 }
 

@@ -1,7 +1,7 @@
 //! A lifecycle coordinator that takes reports over HTTPS, and fails in whatever way it is told.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::collections::VecDeque;
+use std::io::{self, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::Authority;
+use crate::http::Request;
 
 /// What is done with one connection.
 #[derive(Clone, Debug)]
@@ -28,19 +29,10 @@ pub enum Behaviour {
     Endless,
 }
 
-/// A request that was read to its end.
-#[derive(Clone, Debug)]
-pub struct Received {
-    /// The headers, by their names in lower case.
-    pub headers: BTreeMap<String, String>,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
 #[derive(Debug, Default)]
 struct State {
     behaviours: VecDeque<Behaviour>,
-    received: Vec<Received>,
+    received: Vec<Request>,
     /// Connections that hang stay open for as long as the coordinator lives.
     hanging: Vec<TcpStream>,
     connections: usize,
@@ -85,7 +77,7 @@ impl Coordinator {
     }
 
     /// What was received so far.
-    pub fn received(&self) -> Vec<Received> {
+    pub fn received(&self) -> Vec<Request> {
         self.state().received.clone()
     }
 
@@ -127,7 +119,8 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, state: &Mutex<State>) -> 
     let raw = stream.try_clone()?;
     let connection = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut stream = BufReader::new(StreamOwned::new(connection, stream));
-    let received = read(&mut stream)?;
+    // A client that gave up has sent nothing that counts.
+    let received = Request::read(&mut stream)?;
     lock(state).received.push(received);
     let mut stream = stream.into_inner();
     match behaviour {
@@ -150,19 +143,4 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, state: &Mutex<State>) -> 
             }
         }
     }
-}
-
-fn read(stream: &mut impl io::BufRead) -> io::Result<Received> {
-    let mut headers = BTreeMap::new();
-    let mut lines = stream.by_ref().lines().skip(1);
-    loop {
-        // A client that gave up has sent nothing that counts.
-        let line = lines.next().ok_or(io::ErrorKind::UnexpectedEof)??;
-        let Some((name, value)) = line.split_once(':') else { break };
-        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-    }
-    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or_default();
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
-    Ok(Received { headers, body })
 }

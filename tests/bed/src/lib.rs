@@ -5,12 +5,14 @@
 
 pub mod agent;
 mod authority;
+pub mod aws;
 pub mod bench;
 pub mod claim;
 pub mod coordinator;
 pub mod cycles;
 pub mod demo;
 pub mod dlm;
+pub mod http;
 pub mod observe;
 pub mod root;
 pub mod servers;
