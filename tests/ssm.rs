@@ -3,20 +3,22 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{ExecHook, Simulated, expect, id, last, start};
 use quiesced_bed::agent::{Agent, AgentOptions};
 use quiesced_bed::aws::{Aws, Call, INSTANCE};
-use quiesced_bed::wait_until;
+use quiesced_bed::coordinator::Coordinator;
+use quiesced_bed::{Authority, wait_until};
 use serde_json::{Value, json};
 
 /// Pauses between attempts are seconds.
 const LONG: Duration = Duration::from_secs(30);
 
 fn options(host: &Simulated, aws: &str, more: &str) -> AgentOptions {
-    let config = format!("[report.ssm]\nenabled = true\nendpoint = {aws:?}\n{more}");
+    let config = format!("[aws]\nendpoint = {aws:?}\n[report.ssm]\nenabled = true\n{more}");
     host.options(&config).variable("AWS_EC2_METADATA_SERVICE_ENDPOINT", aws)
 }
 
@@ -143,21 +145,128 @@ fn a_host_without_a_network_loses_nothing_but_the_upload() {
 #[test]
 fn nothing_is_told_unless_it_is_asked_for() {
     let (host, aws) = (Simulated::new(&json!({})), Aws::start().unwrap());
-    let config = format!("[report.ssm]\nendpoint = {:?}\n", aws.url());
+    let config = format!("[aws]\nendpoint = {:?}\n", aws.url());
     let agent = start(host.options(&config).variable("AWS_EC2_METADATA_SERVICE_ENDPOINT", aws.url()));
     cycle(&agent, &id(1), "default");
     assert!(!agent.state_dir().join("spool/ssm").exists());
 }
 
+/// moto's Parameter Store, if `scripts/install-test-tools` could fetch it.
+struct Moto {
+    child: std::process::Child,
+    url: String,
+}
+
+impl Moto {
+    fn start() -> Option<Self> {
+        if !engines().join("moto").is_dir() {
+            eprintln!("left out: moto is not there (scripts/install-test-tools)");
+            return None;
+        }
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut server = python();
+        server.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]);
+        let child = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let moto = Self { child, url: format!("http://127.0.0.1:{port}") };
+        wait_until("moto answers", LONG, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())
+            .unwrap();
+        Some(moto)
+    }
+
+    fn put(&self, name: &str, value: &str) {
+        let code = "import sys, boto3\n\
+                    ssm = boto3.client('ssm', endpoint_url=sys.argv[1], region_name='eu-central-1')\n\
+                    ssm.put_parameter(Name=sys.argv[2], Value=sys.argv[3], Type='SecureString', Overwrite=True)";
+        let mut put = python();
+        put.args(["-c", code, &self.url, name, value]).envs(CREDENTIALS);
+        let output = put.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn options(&self, host: &Simulated, more: &str) -> AgentOptions {
+        let config = format!("[aws]\nendpoint = {:?}\nregion = \"eu-central-1\"\n{more}", self.url);
+        CREDENTIALS
+            .iter()
+            .fold(host.options(&config), |options, (name, value)| options.variable(*name, *value))
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const CREDENTIALS: [(&str, &str); 2] =
+    [("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "example")];
+
+fn engines() -> PathBuf {
+    std::env::var_os("QUIESCED_ENGINES").unwrap_or_else(|| "/var/cache/quiesced-engines".into()).into()
+}
+
+fn python() -> Command {
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", engines().join("moto"));
+    python
+}
+
 #[test]
-fn the_policy_allows_these_two_actions_and_no_others() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/iam/report-ssm.json");
+fn a_secret_comes_from_parameter_store_and_is_shown_nowhere() {
+    let Some(moto) = Moto::start() else { return };
+    let host = Simulated::new(&json!({}));
+    moto.put("/prod/webhook", "kept in the cloud");
+    let authority = Authority::new().unwrap();
+    let coordinator = Coordinator::start(&authority).unwrap();
+    let webhook = format!(
+        "[log]\nlevel = \"trace\"\n[report.webhook]\nurl = {:?}\nca = {:?}\nsecret = {{ ssm_parameter = \"/prod/webhook\" }}\n",
+        coordinator.url(),
+        authority.file("ca.pem")
+    );
+    let agent = start(moto.options(&host, &webhook));
+    cycle(&agent, &id(1), "default");
+    wait_until("it has arrived", LONG, || !coordinator.received().is_empty())
+        .unwrap_or_else(|error| panic!("{error}: {}", agent.log()));
+    let received = &coordinator.received()[0];
+    assert!(received.is_signed_with("kept in the cloud"), "{:?}", received.headers);
+    let shown = agent.cli(["config", "show"]).unwrap().stdout + &agent.log() + &last(&agent).to_string();
+    assert!(!shown.contains("kept in the cloud"), "{shown}");
+}
+
+#[test]
+fn a_parameter_that_is_not_there_is_found_before_the_first_session() {
+    let Some(moto) = Moto::start() else { return };
+    let host = Simulated::new(&json!({}));
+    let hook = "[hook.cache.redis]\nhost = \"127.0.0.1\"\nport = 9\npassword = { ssm_parameter = \"/prod/absent\" }\n";
+    let agent = start(moto.options(&host, hook));
+    let dry_run = agent.cli(["dry-run"]).unwrap();
+    expect(206, &dry_run);
+    for part in ["the parameter /prod/absent cannot be had", "aws ssm put-parameter --type SecureString"] {
+        assert!(dry_run.stdout.contains(part), "{part} is not in {}", dry_run.stdout);
+    }
+    let pre = agent.pre_script(&id(1)).unwrap();
+    expect(206, &pre);
+}
+
+/// The actions that each statement of a policy allows, and on what.
+fn allowed(file: &str) -> Vec<(Value, Value)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/iam").join(file);
     let policy: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let allowed = json!([{
-        "Sid": "TellWhatSnapshotsAreWorth",
-        "Effect": "Allow",
-        "Action": ["ssm:PutComplianceItems", "ssm:PutInventory"],
-        "Resource": "*",
-    }]);
-    assert_eq!(policy["Statement"], allowed);
+    let statements = policy["Statement"].as_array().unwrap();
+    assert!(
+        statements.iter().all(|statement| statement["Effect"] == "Allow" && statement["NotAction"].is_null())
+    );
+    statements.iter().map(|statement| (statement["Action"].clone(), statement["Resource"].clone())).collect()
+}
+
+#[test]
+fn the_policies_allow_what_is_called_and_nothing_else() {
+    let report = [(json!(["ssm:PutComplianceItems", "ssm:PutInventory"]), json!("*"))];
+    assert_eq!(allowed("report-ssm.json"), report);
+    let parameters = [
+        (json!("ssm:GetParameter"), json!("arn:aws:ssm:*:ACCOUNT:parameter/quiesced/*")),
+        (json!("kms:Decrypt"), json!("arn:aws:kms:*:ACCOUNT:key/KEY")),
+    ];
+    assert_eq!(allowed("parameters.json"), parameters);
 }

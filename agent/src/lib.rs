@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod aws;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -10,6 +11,7 @@ pub mod facts;
 pub mod init;
 pub mod logging;
 pub mod metrics;
+pub mod parameters;
 pub mod paths;
 pub mod preflight;
 pub mod sinks;

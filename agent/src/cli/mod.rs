@@ -21,7 +21,7 @@ use quiesced_core::block::is_volume_id;
 use quiesced_core::id::ExecutionId;
 use quiesced_core::problem::Problem;
 
-use crate::config::{DEFAULT_GROUP, LogFormat};
+use crate::config::{AwsSettings, DEFAULT_GROUP, LogFormat};
 use crate::daemon;
 use crate::error::CliError;
 use crate::paths::Paths;
@@ -168,6 +168,8 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // What a configuration says of AWS replaces this when it is read; `recover` reads none.
+    crate::parameters::configure(&AwsSettings::default());
     let result = runtime.block_on(run(&cli));
     // A thread that sleeps in the kernel must not keep the process from ending.
     runtime.shutdown_background();

@@ -35,8 +35,9 @@ use merged::Merged;
 pub use origins::{Origin, Origins};
 pub use schema::schema;
 pub use settings::{
-    AgentSettings, DEFAULT_GROUP, FilesystemSelection, GroupSettings, HookSelection, LogFormat, LogLevel,
-    LogSettings, MetricsSettings, OnConflict, ReportSettings, Settings, SsmSettings, WebhookSettings,
+    AgentSettings, AwsSettings, DEFAULT_GROUP, FilesystemSelection, GroupSettings, HookSelection, LogFormat,
+    LogLevel, LogSettings, MetricsSettings, OnConflict, ReportSettings, Settings, SsmSettings,
+    WebhookSettings,
 };
 pub use show::{inline, show, show_json};
 pub use stamp::Stamp;

@@ -14,7 +14,8 @@ use toml::de::{DeValue, ValueDeserializer};
 use super::errors::Finding;
 use super::merged::Merged;
 use super::settings::{
-    AgentSettings, DEFAULT_GROUP, GroupSettings, LogSettings, MetricsSettings, ReportSettings, Settings,
+    AgentSettings, AwsSettings, DEFAULT_GROUP, GroupSettings, LogSettings, MetricsSettings, ReportSettings,
+    Settings,
 };
 use super::shape::Shape;
 use super::texts::Texts;
@@ -27,6 +28,7 @@ pub(super) struct Draft {
     pub(super) log: Option<LogSettings>,
     pub(super) report: Option<ReportSettings>,
     pub(super) metrics: Option<MetricsSettings>,
+    pub(super) aws: Option<AwsSettings>,
     pub(super) hook: BTreeMap<String, Option<HookSettings>>,
     pub(super) group: BTreeMap<String, Option<GroupSettings>>,
 }
@@ -69,6 +71,7 @@ impl Reader<'_, '_> {
             log: self.table("log"),
             report: self.table("report"),
             metrics: self.table("metrics"),
+            aws: self.table("aws"),
             hook: self.tables("hook"),
             group,
         }
@@ -146,6 +149,7 @@ impl Draft {
             log: self.log?,
             report: self.report?,
             metrics: self.metrics?,
+            aws: self.aws?,
             hook: all(self.hook)?,
             group: all(self.group)?,
         })

@@ -289,7 +289,10 @@ impl Rules<'_> {
                 let message = "a credential is named as in `LoadCredential=`, without a path";
                 self.add(&[at, &["credential"]].concat(), message);
             }
-            PasswordSource::Credential(_) => {}
+            PasswordSource::SsmParameter(name) if name.is_empty() || name.contains(char::is_whitespace) => {
+                self.add(&[at, &["ssm_parameter"]].concat(), "this cannot be the name of a parameter");
+            }
+            PasswordSource::Credential(_) | PasswordSource::SsmParameter(_) => {}
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Settings {
     pub report: ReportSettings,
     /// Figures for Prometheus.
     pub metrics: MetricsSettings,
+    /// How AWS is reached.
+    pub aws: AwsSettings,
     /// The hooks by name: one kind each, as in `[hook.orders.sqlite]`.
     pub hook: BTreeMap<String, HookSettings>,
     /// The consistency groups by name. `default` is present without being written.
@@ -42,6 +44,7 @@ impl Default for Settings {
             log: LogSettings::default(),
             report: ReportSettings::default(),
             metrics: MetricsSettings::default(),
+            aws: AwsSettings::default(),
             hook: BTreeMap::new(),
             group: BTreeMap::from([(DEFAULT_GROUP.to_owned(), GroupSettings::default())]),
         }
@@ -198,15 +201,6 @@ pub struct ReportSettings {
 pub struct SsmSettings {
     /// Whether the last session of each group is told to Systems Manager.
     pub enabled: bool,
-    /// The region; that of the environment or the metadata service when not given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
-    /// The id of this host, `i-…` or `mi-…`; asked from the metadata service when not given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub instance_id: Option<String>,
-    /// Where Systems Manager is, if it is reached through an endpoint of one's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<String>,
 }
 
 /// `[report.webhook]`
@@ -238,6 +232,21 @@ impl Default for ReportSettings {
         let year = Duration::from_secs(31_557_600);
         Self { keep: 288, keep_for: year, manifest: false, webhook: None, ssm: SsmSettings::default() }
     }
+}
+
+/// `[aws]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AwsSettings {
+    /// The region; that of the environment or the metadata service when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The id of this host, `i-…` or `mi-…`; asked from the metadata service when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+    /// Where Systems Manager is, if it is reached through an endpoint of one's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
 }
 
 /// `[metrics]`

@@ -261,10 +261,11 @@ mod tests {
         json!({
             "agent": { "lease": "20s", "on_conflict": "replace", "allow_root": true },
             "log": { "level": "warn", "directory": "/l", "keep": 3, "format": "json" },
+            "aws": { "region": "eu-central-1", "endpoint": "https://x/" },
             "metrics": { "listen": "127.0.0.1:9464" },
             "report": {
                 "keep": 30, "keep_for": "7d", "manifest": true,
-                "ssm": { "enabled": true, "region": "eu-central-1", "endpoint": "https://x/" },
+                "ssm": { "enabled": true },
                 "webhook": { "url": "https://x/", "secret": { "file": "/s" }, "timeout": "3s" },
             },
             "hook": {

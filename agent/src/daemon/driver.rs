@@ -272,6 +272,7 @@ impl Driver {
     }
 
     fn begin(&mut self, budget_ends: BootTime) {
+        crate::parameters::forget();
         self.budget_ends = budget_ends;
         let host = HostFacts {
             boot_id: self.parts.boot_id.clone(),

@@ -123,6 +123,9 @@ impl Mailbox {
     pub async fn dry_run(&self, group: &str) -> Reply {
         let surveyor = Arc::clone(&self.surveyor.borrow());
         let open = self.published.borrow().status.session.as_ref().map(|open| open.id.clone());
+        if open.is_none() {
+            crate::parameters::forget();
+        }
         surveyor.dry_run(group, open.as_ref()).await
     }
 

@@ -37,6 +37,7 @@ use crate::config::{self, ConfigErrors, LogFormat, Sources};
 use crate::error::CliError;
 use crate::logging::{self, ids};
 use crate::metrics::{self, Metrics};
+use crate::parameters;
 use crate::paths::Paths;
 use crate::sinks::Sinks;
 use driver::{Driver, Parts, policy};
@@ -67,6 +68,7 @@ impl Surveyor {
     /// Everything that is wrong with it.
     pub fn load_from(paths: &Paths, sources: &Sources) -> Result<Self, ConfigErrors> {
         let config::Loaded { settings, origins, files, stamp } = config::load(sources)?;
+        parameters::configure(&settings.aws);
         Ok(Self { settings, paths: paths.clone(), config_files: files, origins, stamp })
     }
 }

@@ -87,7 +87,7 @@ impl Kind {
         let settings = &surveyor.settings.report;
         match self {
             Self::Ssm if settings.ssm.enabled => {
-                Ok(Some(Box::new(ssm::Ssm::open(&settings.ssm, surveyor.paths.sessions()).await?)))
+                Ok(Some(Box::new(ssm::Ssm::open(&surveyor.settings.aws, surveyor.paths.sessions()).await?)))
             }
             Self::Ssm => Ok(None),
             Self::Webhook => match &settings.webhook {

@@ -6,13 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
-use aws_config::provider_config::ProviderConfig;
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, imds};
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::primitives::DateTime;
@@ -20,15 +16,14 @@ use aws_sdk_ssm::types::{
     ComplianceExecutionSummary, ComplianceItemEntry, ComplianceSeverity, ComplianceStatus,
     ComplianceUploadType, InventoryItem,
 };
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
 use quiesced_core::problem::Problem;
 use quiesced_core::report::SessionReport;
 use quiesced_core::verdict::Verdict;
 
 use super::{Sink, Undelivered};
-use crate::config::SsmSettings;
+use crate::aws;
+use crate::config::AwsSettings;
 use crate::daemon::store;
 
 /// The type of compliance items; one item for each group.
@@ -42,8 +37,6 @@ const SCHEMA_VERSION: &str = "1.0";
 
 /// The longest value of an attribute in both calls.
 const LONGEST_VALUE: usize = 4096;
-
-const CALL_LIMIT: Duration = Duration::from_secs(15);
 
 /// Errors that the same call would get again.
 const FINAL: [&str; 12] = [
@@ -70,40 +63,13 @@ pub struct Ssm {
 }
 
 impl Ssm {
-    /// Finds region, credentials and instance id: in the settings, the environment, or IMDSv2.
+    /// A client for this host.
     ///
     /// # Errors
     /// When the instance id is nowhere to be had.
-    pub async fn open(settings: &SsmSettings, sessions: PathBuf) -> Result<Self, Problem> {
-        let tls = Provider::Rustls(CryptoMode::Ring);
-        let http = aws_smithy_http_client::Builder::new().tls_provider(tls).build_https();
-        let limits = TimeoutConfig::builder().operation_timeout(CALL_LIMIT).build();
-        // The spool tries again.
-        let mut config = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http.clone())
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(limits);
-        if let Some(region) = &settings.region {
-            config = config.region(Region::new(region.clone()));
-        }
-        if let Some(endpoint) = &settings.endpoint {
-            config = config.endpoint_url(endpoint);
-        }
-        let config = config.load().await;
-        let instance = match &settings.instance_id {
-            Some(instance) => instance.clone(),
-            None => {
-                let provider = ProviderConfig::without_region().with_http_client(http);
-                let imds = imds::Client::builder().configure(&provider).max_attempts(1).build();
-                let id = imds.get("/latest/meta-data/instance-id").await.map_err(|error| {
-                    Problem::from_error(&error)
-                        .within("this host's instance id cannot be asked from its metadata service")
-                        .with_hint(Some("name `instance_id` and `region` in the [report.ssm] table"))
-                })?;
-                id.as_ref().to_owned()
-            }
-        };
-        Ok(Self { client: Client::new(&config), instance, sessions })
+    pub async fn open(settings: &AwsSettings, sessions: PathBuf) -> Result<Self, Problem> {
+        let instance = aws::instance_id(settings).await?;
+        Ok(Self { client: Client::new(&aws::config(settings).await), instance, sessions })
     }
 
     /// The last session of each group, by the reports on disk and the one at hand.

@@ -9,11 +9,10 @@ use std::io::{self, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::http::Request;
+use crate::http::{Request, hex, hmac_sha256};
 
 /// The host that this metadata service tells of.
 pub const INSTANCE: &str = "i-0123456789abcdef0";
@@ -264,18 +263,9 @@ fn signature_fault(request: &Request) -> Option<String> {
     );
     let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
     let first = format!("AWS4{SECRET}").into_bytes();
-    let key = [date, REGION, "ssm", "aws4_request"].iter().fold(first, |key, part| code(&key, part));
-    let expected = hex(&code(&key, &to_sign));
+    let key = [date, REGION, "ssm", "aws4_request"]
+        .iter()
+        .fold(first, |key, part| hmac_sha256(&key, part.as_bytes()));
+    let expected = hex(&hmac_sha256(&key, to_sign.as_bytes()));
     (signature != expected).then(|| format!("its signature is {signature}, and must be {expected}"))
-}
-
-fn code(key: &[u8], text: &str) -> Vec<u8> {
-    // HMAC takes keys of any length (RFC 2104).
-    let Ok(mut mac) = <Hmac<Sha256>>::new_from_slice(key) else { return Vec::new() };
-    mac.update(text.as_bytes());
-    mac.finalize().into_bytes().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
 /// A request that was read to its end.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -43,4 +46,26 @@ impl Request {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(String::as_str).unwrap_or_default()
     }
+
+    /// Whether `Quiesced-Signature` is that of this secret over the time that it names and the body.
+    pub fn is_signed_with(&self, secret: &str) -> bool {
+        let signature = self.header("quiesced-signature");
+        let Some((time, code)) = signature.strip_prefix("t=").and_then(|rest| rest.split_once(",v1=")) else {
+            return false;
+        };
+        let signed = [time.as_bytes(), b".", &self.body].concat();
+        hex(&hmac_sha256(secret.as_bytes(), &signed)) == code
+    }
+}
+
+/// RFC 2104
+pub(crate) fn hmac_sha256(key: &[u8], text: &[u8]) -> Vec<u8> {
+    // Keys may have any length.
+    let Ok(mut mac) = <Hmac<Sha256>>::new_from_slice(key) else { return Vec::new() };
+    mac.update(text);
+    mac.finalize().into_bytes().to_vec()
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

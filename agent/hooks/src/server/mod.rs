@@ -1,5 +1,6 @@
 //! What hooks of database servers have in common: how they are reached, and when they have nothing to do.
 
+mod parameters;
 pub(crate) mod residence;
 mod secret;
 mod tls;
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::hook::DataPath;
+pub use parameters::{ParameterError, ParameterStore, set_parameter_store};
 pub use secret::{PasswordSource, Secret, SecretError};
 pub use tls::{TlsError, client_config, client_config_of_system};
 

@@ -10,6 +10,8 @@ use nix::unistd::geteuid;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::parameters::{self, ParameterError};
+
 /// A password is shorter; a longer file is a mistake.
 const LONGEST: u64 = 4096;
 
@@ -21,6 +23,9 @@ pub enum PasswordSource {
     File(PathBuf),
     /// A credential that the agent's unit loads: `LoadCredential=` (systemd.exec(5)).
     Credential(String),
+    /// A parameter of AWS Systems Manager's Parameter Store, read while a session is prepared.
+    #[serde(rename = "ssm_parameter")]
+    SsmParameter(String),
 }
 
 /// A password.
@@ -60,6 +65,14 @@ pub enum SecretError {
         /// Its owner.
         uid: u32,
     },
+    /// The parameter cannot be had.
+    #[error("the parameter {name} cannot be had")]
+    Parameter {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: ParameterError,
+    },
     /// It holds no password.
     #[error("the password file {path} holds no password: it must be one line of text")]
     NoPassword {
@@ -79,6 +92,7 @@ impl SecretError {
             }
             Self::Read { path, .. } | Self::NoPassword { path } => format!("ls -l {}", path.display()),
             Self::Open { path, .. } => format!("chmod 600 {}", path.display()),
+            Self::Parameter { source, .. } => source.hint.clone(),
             Self::Owner { path, .. } => {
                 format!("look at what it contains; if it is yours: chown root: {}", path.display())
             }
@@ -87,28 +101,33 @@ impl SecretError {
 }
 
 impl PasswordSource {
-    /// Reads it on a thread where it may block.
+    /// Reads it where it may block or wait.
     ///
     /// # Errors
     /// When it is not there, or not secret.
     pub async fn read_aside(&self) -> Result<Secret, SecretError> {
-        let source = self.clone();
-        let read = tokio::task::spawn_blocking(move || source.read()).await;
+        let path = match self {
+            Self::File(path) => path.clone(),
+            Self::Credential(name) => credential(name)?,
+            Self::SsmParameter(name) => {
+                let value = parameters::get(name).await;
+                return value
+                    .map(Secret)
+                    .map_err(|source| SecretError::Parameter { name: name.clone(), source });
+            }
+        };
+        let read = tokio::task::spawn_blocking(move || Secret::read(&path)).await;
         read.unwrap_or_else(|lost| {
             Err(SecretError::Read { path: PathBuf::new(), source: io::Error::other(lost) })
         })
     }
+}
 
-    fn read(&self) -> Result<Secret, SecretError> {
-        match self {
-            Self::File(path) => Secret::read(path),
-            Self::Credential(name) => {
-                let directory = std::env::var_os("CREDENTIALS_DIRECTORY");
-                let directory = directory.ok_or_else(|| SecretError::NoCredentials { name: name.clone() })?;
-                Secret::read(&Path::new(&directory).join(name))
-            }
-        }
-    }
+/// Where systemd has put a credential.
+fn credential(name: &str) -> Result<PathBuf, SecretError> {
+    let directory = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let directory = directory.ok_or_else(|| SecretError::NoCredentials { name: name.to_owned() })?;
+    Ok(Path::new(&directory).join(name))
 }
 
 impl Secret {
@@ -167,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_credential_that_nobody_loaded_is_an_error_with_the_line_for_the_unit() {
-        let error = PasswordSource::Credential("orders".into()).read().unwrap_err();
+        let error = credential("orders").unwrap_err();
         assert!(error.hint().contains("LoadCredential=orders:"), "{error}");
     }
 
