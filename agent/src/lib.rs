@@ -8,6 +8,7 @@ pub mod config;
 pub mod daemon;
 pub mod error;
 pub mod facts;
+pub mod files;
 pub mod init;
 pub mod logging;
 pub mod metrics;

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use aws_sdk_ssm::Client;
-use aws_sdk_ssm::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_sdk_ssm::error::ProvideErrorMetadata;
 
+use quiesced_core::problem::Problem;
 use quiesced_hooks::server::{ParameterError, ParameterStore, set_parameter_store};
 
 use crate::aws;
@@ -60,8 +61,9 @@ impl ParameterStore for Parameters {
         let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let client = Client::new(&aws::config(&settings).await);
         let answer = client.get_parameter().name(name).with_decryption(true).send().await;
+        // Not the SDK's own `DisplayErrorContext`, which shows the whole answer, and with it the secret.
         let answer =
-            answer.map_err(|error| refused(name, error.code(), &DisplayErrorContext(&error).to_string()))?;
+            answer.map_err(|error| refused(name, error.code(), &Problem::from_error(&error).to_string()))?;
         let value = answer.parameter.and_then(|parameter| parameter.value);
         let value = value.ok_or_else(|| refused(name, None, "it has no value"))?;
         known().0.insert(name.to_owned(), value.clone());

@@ -84,6 +84,13 @@ pub struct HostFacts {
     pub ended_at: Option<String>,
 }
 
+impl HostFacts {
+    /// When the session ended, by the wall clock; when it was opened, if nobody saw its end.
+    pub fn last_seen_at(&self) -> &str {
+        self.ended_at.as_deref().unwrap_or(&self.opened_at)
+    }
+}
+
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

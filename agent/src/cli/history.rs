@@ -100,7 +100,7 @@ fn find<'a>(sessions: &'a [SessionReport], id: Option<&str>) -> Result<&'a Sessi
     Ok(last)
 }
 
-/// Replaces nothing that is not a file, and follows no link: the command runs as root.
+/// Follows no link: the command runs as root.
 fn write(file: &Path, page: &str) -> Result<(), CliError> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);

@@ -101,8 +101,15 @@ pub fn write(target: impl AsFd, manifest: &Manifest) -> Result<(), ManifestError
 /// # Errors
 /// When there is one, and it cannot be removed.
 pub fn remove(target: impl AsFd) -> Result<(), ManifestError> {
-    let Some(folder) = folder(&target)? else { return Ok(()) };
-    match unlinkat(folder, FILE, UnlinkatFlags::NoRemoveDir) {
+    let folder = match folder(&target) {
+        Ok(Some(folder)) => folder,
+        // What is somebody else's holds no manifest of ours.
+        Ok(None) | Err(ManifestError::Untrusted) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    // Left by an agent that was killed in the midst of it.
+    let _gone = unlinkat(&folder, NEW, UnlinkatFlags::NoRemoveDir);
+    match unlinkat(&folder, FILE, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(errno) => return Err(refused(FILE, "removed")(errno)),
     }
@@ -205,6 +212,7 @@ mod tests {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
         let refused = write(File::open(target.path()).unwrap(), &manifest("g"));
         assert!(matches!(refused, Err(ManifestError::Untrusted)), "{refused:?}");
+        remove(File::open(target.path()).unwrap()).unwrap();
         assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
     }
 

@@ -27,13 +27,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use quiesced_core::problem::Problem;
+use quiesced_core::report::SessionReport;
 use quiesced_core::session::{Event, Machine};
 use quiesced_freezer::clock;
 use quiesced_freezer::journal::Journal;
 use quiesced_freezer::lock::RuntimeLock;
 
 use crate::api::server;
-use crate::config::{self, ConfigErrors, LogFormat, Sources};
+use crate::config::{self, ConfigErrors, LogFormat, ReportSettings, Sources};
 use crate::error::CliError;
 use crate::logging::{self, ids};
 use crate::metrics::{self, Metrics};
@@ -89,7 +90,8 @@ pub async fn run(paths: &Paths, log_format: Option<LogFormat>) -> Result<(), Cli
     release_leftovers(paths).await?;
     let store = Store::open(&paths.sessions(), &surveyor.settings.report)
         .map_err(|error| Problem::from_error(&error).with_hint(Some(error.hint())))?;
-    let reports = store.load().map_err(|error| Problem::from_error(&error).with_hint(Some(error.hint())))?;
+    let (reports, lost) =
+        store.load().map_err(|error| Problem::from_error(&error).with_hint(Some(error.hint())))?;
     let socket = paths.socket();
     let listener = server::listen(&socket).map_err(|error| {
         Problem::from_error(&error).within(format!("the control socket {} cannot be made", socket.display()))
@@ -106,6 +108,7 @@ pub async fn run(paths: &Paths, log_format: Option<LogFormat>) -> Result<(), Cli
     metrics.extend(|registry| registry.register("log_lines_lost", help, gate.lost()));
     let sinks = Sinks::start(paths, &metrics, &current, &seen)
         .map_err(|error| Problem::from_error(&error).within("reports cannot be sent"))?;
+    tell_of_lost(&lost, &metrics, &sinks, &current.borrow().settings.report);
     let listen = current.borrow().settings.metrics.address();
     let mailbox = Arc::new(Mailbox::new(sender.clone(), seen, current, metrics.clone()));
     if let Some(address) = listen {
@@ -155,6 +158,16 @@ pub async fn run(paths: &Paths, log_format: Option<LogFormat>) -> Result<(), Cli
         );
     }
     Ok(())
+}
+
+/// Whoever waits for the end of a session that was lost hears of it now.
+fn tell_of_lost(lost: &[SessionReport], metrics: &Metrics, sinks: &Sinks, settings: &ReportSettings) {
+    for report in lost {
+        metrics.count(report);
+        for error in sinks.put(report, settings) {
+            tracing::error!(error = %Problem::from_error(&error), "the report is not sent");
+        }
+    }
 }
 
 /// Makes the runtime directory, and the agent its only one.

@@ -4,8 +4,8 @@
 //! without an end therefore belongs to a session that was lost.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -16,6 +16,7 @@ use quiesced_core::session::{Outcome, Past};
 use quiesced_core::verdict::Verdict;
 
 use crate::config::ReportSettings;
+use crate::files;
 
 /// Why a report could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -88,14 +89,14 @@ impl Store {
         reports.drain(..too_many.max(old).min(reports.len().saturating_sub(1)));
     }
 
-    /// Reads every report, oldest first. A session that has no end was lost with the agent or the host; its report
-    /// is completed. A file that cannot be read is passed over with a warning: it must not keep the agent from
+    /// Reads every report, oldest first, and tells which sessions were lost: those that have no end went down with the
+    /// agent or the host, and their reports are completed. A file that cannot be read is passed over with a warning: it must not keep the agent from
     /// starting.
     ///
     /// # Errors
     /// When the directory cannot be listed.
-    pub fn load(&self) -> Result<Vec<SessionReport>, StoreError> {
-        let mut reports = Vec::new();
+    pub fn load(&self) -> Result<(Vec<SessionReport>, Vec<SessionReport>), StoreError> {
+        let (mut reports, mut lost) = (Vec::new(), Vec::new());
         for path in self.files()? {
             match read(&path) {
                 Ok(report) => reports.push(report),
@@ -107,8 +108,9 @@ impl Store {
             if let Err(error) = self.save(report) {
                 tracing::warn!(%error, "how a lost session ended is not kept");
             }
+            lost.push(report.clone());
         }
-        Ok(reports)
+        Ok((reports, lost))
     }
 
     /// Writes a report in place of the session's earlier one, and removes the oldest beyond what is kept. A session that
@@ -117,7 +119,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be written; the earlier one is then still whole.
     pub fn save(&self, report: &SessionReport) -> Result<(), StoreError> {
-        let path = self.directory.join(file_name(report));
+        let path = self.directory.join(format!("{}.json", key(report)));
         let failed = |action| {
             let path = path.clone();
             move |source| StoreError { path, action, source }
@@ -126,14 +128,8 @@ impl Store {
         if report.ending.is_none() && path.exists() {
             return Ok(());
         }
-        let temporary = path.with_extension("new");
         let bytes = serde_json::to_vec_pretty(report).map_err(io::Error::from).map_err(failed("encoded"))?;
-        if let Err(error) = write(&temporary, &bytes) {
-            // Half a report would take the room that the next one needs.
-            let _gone = fs::remove_file(&temporary);
-            return Err(failed("written")(error));
-        }
-        fs::rename(&temporary, &path).map_err(failed("put in place"))?;
+        files::replace(&path, &bytes).map_err(failed("written"))?;
         self.rotate()
     }
 
@@ -150,18 +146,11 @@ impl Store {
     }
 
     fn files(&self) -> Result<Vec<PathBuf>, StoreError> {
-        files(&self.directory)
+        list(&self.directory)
     }
 }
 
-fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(file)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-fn files(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let failed = |source| StoreError { path: directory.to_owned(), action: "listed", source };
     let entries = fs::read_dir(directory).map_err(failed)?;
     let paths = entries.map(|entry| entry.map(|entry| entry.path()));
@@ -193,7 +182,7 @@ pub fn ended_on_disk(directory: &Path) -> Result<Vec<SessionReport>, StoreError>
 }
 
 fn readable(directory: &Path) -> Result<Vec<SessionReport>, StoreError> {
-    let files = match files(directory) {
+    let files = match list(directory) {
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => Vec::new(),
         files => files?,
     };
@@ -238,12 +227,13 @@ fn complete_lost(report: &mut SessionReport) {
     report.reasons = vec![format!("the hold ended because {}", Ending::Lost.because())];
 }
 
-/// Names sort by time: the wall clock's, and within one boot the boot clock's.
-fn file_name(report: &SessionReport) -> String {
+/// What tells sessions apart, also those without an id. Keys sort by time: the wall clock's, and within one boot the boot
+/// clock's.
+pub fn key(report: &SessionReport) -> String {
     let opened_at = report.host.as_ref().map_or("unknown", |host| host.opened_at.as_str());
     let stamp: String = opened_at.chars().filter(char::is_ascii_alphanumeric).collect();
     let began = report.phases.first().map_or(0, |span| span.began.as_nanos());
-    format!("{stamp}-{began:020}-{}.json", report.execution_id)
+    format!("{stamp}-{began:020}-{}", report.execution_id)
 }
 
 /// The last session of this id and how it ended, as far as the disk tells; for when no agent runs that could be asked.

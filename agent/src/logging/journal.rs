@@ -7,7 +7,8 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
@@ -27,23 +28,46 @@ const SOCKET_VARIABLE: &str = "QUIESCED_JOURNAL_SOCKET";
 /// Longer values are cut: an entry must fit into one datagram, whose limit is usually 208 KiB.
 const MOST: usize = 16 * 1024;
 
-/// A connection to journald, if standard error leads there (systemd.exec(5), `$JOURNAL_STREAM`).
-pub(super) fn connect() -> Option<UnixDatagram> {
-    let stream = std::env::var("JOURNAL_STREAM").ok()?;
-    let stderr = std::fs::metadata("/proc/self/fd/2").ok()?;
-    if stream != format!("{}:{}", stderr.dev(), stderr.ino()) {
-        return None;
-    }
-    let socket = std::env::var_os(SOCKET_VARIABLE).map_or_else(|| SOCKET.into(), PathBuf::from);
-    connect_to(&socket).ok()
+/// How long an entry may wait for room. Only the first does: a journald that does not read keeps nobody waiting again.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The way to journald.
+#[derive(Debug)]
+pub(super) struct Journal {
+    socket: UnixDatagram,
+    /// Looked up for each entry: journald may be started again.
+    path: PathBuf,
+    /// The last entry found no room.
+    is_deaf: bool,
 }
 
-fn connect_to(socket: &Path) -> io::Result<UnixDatagram> {
-    let connection = UnixDatagram::unbound()?;
-    connection.connect(socket)?;
-    // A journald that does not read must not keep the agent from anything.
-    connection.set_nonblocking(true)?;
-    Ok(connection)
+impl Journal {
+    /// The way to journald, if standard error leads there (systemd.exec(5), `$JOURNAL_STREAM`).
+    pub(super) fn find() -> Option<Self> {
+        let stream = std::env::var("JOURNAL_STREAM").ok()?;
+        let stderr = std::fs::metadata("/proc/self/fd/2").ok()?;
+        if stream != format!("{}:{}", stderr.dev(), stderr.ino()) {
+            return None;
+        }
+        let path = std::env::var_os(SOCKET_VARIABLE).map_or_else(|| SOCKET.into(), PathBuf::from);
+        Self::at(path).ok()
+    }
+
+    fn at(path: PathBuf) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { socket, path, is_deaf: false })
+    }
+
+    /// Sends an entry.
+    pub(super) fn send(&mut self, entry: &[u8]) -> io::Result<()> {
+        let sent = self.socket.send_to(entry, &self.path).map(drop);
+        if sent.is_err() != self.is_deaf {
+            self.is_deaf = sent.is_err();
+            self.socket.set_nonblocking(self.is_deaf)?;
+        }
+        sent
+    }
 }
 
 /// Makes an entry of each event.
@@ -138,12 +162,33 @@ mod tests {
     }
 
     #[test]
-    fn a_journald_that_reads_nothing_keeps_nobody_waiting() {
+    fn a_journald_that_reads_nothing_keeps_nobody_waiting_twice() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
-        let _deaf = UnixDatagram::bind(&path).unwrap();
-        let connection = connect_to(&path).unwrap();
-        let full = (0..100_000).find_map(|_| connection.send(&[7; 1024]).err());
+        let reader = UnixDatagram::bind(&path).unwrap();
+        let mut journal = Journal::at(path).unwrap();
+        let full = (0..100_000).find_map(|_| journal.send(&[7; 1024]).err());
         assert_eq!(full.unwrap().kind(), io::ErrorKind::WouldBlock);
+        assert!(journal.is_deaf);
+        let mut buffer = [0; 1024];
+        reader.recv(&mut buffer).unwrap();
+        journal.send(b"there is room").unwrap();
+        assert!(!journal.is_deaf);
+    }
+
+    #[test]
+    fn a_journald_that_was_started_again_gets_what_follows() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let mut journal = Journal::at(path.clone()).unwrap();
+        let before = UnixDatagram::bind(&path).unwrap();
+        journal.send(b"one").unwrap();
+        drop(before);
+        journal.send(b"two").unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        let after = UnixDatagram::bind(&path).unwrap();
+        journal.send(b"three").unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(after.recv(&mut buffer).unwrap(), "three".len());
     }
 }

@@ -11,7 +11,6 @@ use std::fmt;
 use std::fs::DirBuilder;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +25,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::{LogFormat, LogSettings};
+use journal::Journal;
 
 /// What a window may say at most; a session says a few dozen lines of 200 bytes.
 const RING_BYTES: usize = 256 * 1024;
@@ -46,7 +46,7 @@ struct Ring {
     /// What the file's own queue could not take.
     file_errors: Option<ErrorCounter>,
     file_dropped: usize,
-    journal: Option<UnixDatagram>,
+    journal: Option<Journal>,
     /// Everything that was ever lost.
     lost: Counter,
 }
@@ -123,7 +123,7 @@ impl Ring {
     }
 
     fn send(&mut self, entry: &[u8]) {
-        if self.journal.as_ref().is_some_and(|journal| journal.send(entry).is_err()) {
+        if self.journal.as_mut().is_some_and(|journal| journal.send(entry).is_err()) {
             self.dropped += 1;
         }
     }
@@ -192,7 +192,7 @@ pub fn start(settings: &LogSettings, directory: &Path) -> Result<(Gate, WorkerGu
         .map_err(|source| failed(source.into()))?;
     let (file, guard) = tracing_appender::non_blocking(appender);
     let gate = Gate::default();
-    let journal = journal::connect();
+    let journal = Journal::find();
     let entries = journal.is_some().then(|| journal::Entries(gate.clone()));
     {
         let mut ring = gate.ring();

@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use quiesced_core::report::{Ending, SessionReport};
+use quiesced_core::report::{Ending, HostFacts, Phase, SessionReport};
 use quiesced_core::time::BootTime;
 use quiesced_core::verdict::Verdict;
 
@@ -39,16 +39,16 @@ impl MetricConstructor<Histogram> for Buckets {
     }
 }
 
-type Histograms<const N: usize> = Family<Labels<N>, Histogram, Buckets>;
+type Histograms = Family<Labels<1>, Histogram, Buckets>;
 
 /// The figures of one agent. Copies are the same figures.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     sessions: Family<Labels<4>, Counter>,
     auto_thaws: Family<Labels<1>, Counter>,
-    phases: Histograms<1>,
-    windows: Histograms<1>,
-    stalls: Histograms<1>,
+    phases: Histograms,
+    windows: Histograms,
+    stalls: Histograms,
     last: Family<Labels<1>, Seconds>,
     last_good: Family<Labels<1>, Seconds>,
     open: Gauge,
@@ -63,11 +63,10 @@ impl Metrics {
     /// Figures of an agent that has just started: counters begin at nothing, the times of the last sessions are those of the
     /// reports on disk, and of each configured group something is told from the start.
     pub fn new<'a>(reports: &[SessionReport], groups: impl Iterator<Item = &'a str>) -> Self {
-        let histograms = || Family::new_with_constructor(Buckets);
         let metrics = Self {
             sessions: Family::default(),
             auto_thaws: Family::default(),
-            phases: histograms(),
+            phases: Family::new_with_constructor(Buckets),
             windows: Family::new_with_constructor(Buckets),
             stalls: Family::new_with_constructor(Buckets),
             last: Family::default(),
@@ -109,7 +108,7 @@ impl Metrics {
         registry.register("sessions", "Sessions that have ended", self.sessions.clone());
         let help = "Holds that ended before post-script was called, by what ended them";
         registry.register("auto_thaws", help, self.auto_thaws.clone());
-        let mut seconds = |name: &str, help: &str, metric: &Histograms<1>| {
+        let mut seconds = |name: &str, help: &str, metric: &Histograms| {
             registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
         };
         seconds("phase_duration", "How long each phase of a session took", &self.phases);
@@ -139,7 +138,7 @@ impl Metrics {
         let ending = report.ending.map(word).unwrap_or_default();
         let labels = [group(), ("verdict", verdict), ("code", code), ("ending", ending.clone())];
         self.sessions.get_or_create(&labels).inc();
-        let was_held = report.phases.iter().any(|span| span.phase == quiesced_core::report::Phase::Held);
+        let was_held = report.phases.iter().any(|span| span.phase == Phase::Held);
         if was_held && report.ending != Some(Ending::Post) {
             self.auto_thaws.get_or_create(&[("ending", ending)]).inc();
         }
@@ -157,9 +156,8 @@ impl Metrics {
     }
 
     fn date(&self, report: &SessionReport) {
-        let host = report.host.as_ref();
-        let ended = host.map(|host| host.ended_at.as_deref().unwrap_or(&host.opened_at));
-        let Some(time) = ended.and_then(|text| humantime::parse_rfc3339(text).ok()) else { return };
+        let seen = report.host.as_ref().map(HostFacts::last_seen_at);
+        let Some(time) = seen.and_then(|text| humantime::parse_rfc3339(text).ok()) else { return };
         let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let labels = [("group", report.group.clone())];
         self.last.get_or_create(&labels).set(seconds);

@@ -1,8 +1,8 @@
 //! Reports that wait to be sent: a file each, so that they survive the agent and the boot.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +10,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
 use quiesced_core::report::SessionReport;
+
+use crate::daemon::store;
+use crate::files;
 
 /// More are not kept: at one session in five minutes, three days.
 const MOST: usize = 1000;
@@ -44,7 +47,7 @@ impl Spool {
 
     /// Keeps a report until it is sent.
     pub(super) fn put(&self, report: &SessionReport) -> Result<(), SpoolError> {
-        let path = self.directory.join(format!("{}.json", key(report)));
+        let path = self.directory.join(format!("{}.json", store::key(report)));
         let written = self.write(&path, report);
         self.count();
         self.news.notify_one();
@@ -53,20 +56,11 @@ impl Spool {
 
     fn write(&self, path: &Path, report: &SessionReport) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        let temporary = path.with_extension("new");
-        let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        let bytes = serde_json::to_vec(report).map_err(io::Error::from)?;
-        let written = file.write_all(&bytes).and_then(|()| file.sync_all());
-        let written = written.and_then(|()| fs::rename(&temporary, path));
-        if written.is_err() {
-            // Half a report would take the room that the next one needs.
-            let _gone = fs::remove_file(&temporary);
-        }
-        written
+        files::replace(path, &serde_json::to_vec(report)?)
     }
 
-    /// The reports that wait, oldest first. Those that have waited for too long, or are too many, are removed and come last.
+    /// The reports that wait, oldest first. Those that have waited for too long, or are too many, are
+    /// removed; the number is theirs.
     pub(super) fn list(&self) -> (Vec<PathBuf>, usize) {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().filter_map(Result::ok);
         let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
@@ -97,12 +91,4 @@ impl Spool {
         let files = entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "json"));
         self.waiting.set(i64::try_from(files.count()).unwrap_or(i64::MAX));
     }
-}
-
-/// What tells sessions apart, also those without an id.
-fn key(report: &SessionReport) -> String {
-    let opened_at = report.host.as_ref().map_or("unknown", |host| host.opened_at.as_str());
-    let stamp: String = opened_at.chars().filter(char::is_ascii_alphanumeric).collect();
-    let began = report.phases.first().map_or(0, |span| span.began.as_nanos());
-    format!("{stamp}-{began:020}-{}", report.execution_id)
 }

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use aws_sdk_ssm::Client;
-use aws_sdk_ssm::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::primitives::DateTime;
 use aws_sdk_ssm::types::{
     ComplianceExecutionSummary, ComplianceItemEntry, ComplianceSeverity, ComplianceStatus,
@@ -18,7 +18,7 @@ use aws_sdk_ssm::types::{
 };
 
 use quiesced_core::problem::Problem;
-use quiesced_core::report::SessionReport;
+use quiesced_core::report::{HostFacts, SessionReport};
 use quiesced_core::verdict::Verdict;
 
 use super::{Sink, Undelivered};
@@ -72,15 +72,6 @@ impl Ssm {
         Ok(Self { client: Client::new(&aws::config(settings).await), instance, sessions })
     }
 
-    /// The last session of each group, by the reports on disk and the one at hand.
-    fn last(&self, report: SessionReport) -> Vec<SessionReport> {
-        // A disk that cannot be read has no more to tell than the report itself.
-        let on_disk = store::ended_on_disk(&self.sessions).unwrap_or_default();
-        let mut last: BTreeMap<String, SessionReport> = BTreeMap::from([(report.group.clone(), report)]);
-        last.extend(on_disk.into_iter().map(|report| (report.group.clone(), report)));
-        last.into_values().collect()
-    }
-
     async fn put_compliance(&self, last: &[SessionReport]) -> Result<(), Undelivered> {
         let newest = last.iter().max_by_key(|report| ended_at(report));
         let summary = ComplianceExecutionSummary::builder()
@@ -126,10 +117,19 @@ impl Ssm {
 impl Sink for Ssm {
     async fn deliver(&mut self, _key: &str, report: &[u8]) -> Result<(), Undelivered> {
         let report: SessionReport = serde_json::from_slice(report).map_err(|error| never(&error))?;
-        let last = self.last(report);
+        // A disk that cannot be read has no more to tell than the report itself, which a full one may not have.
+        let mut all = store::ended_on_disk(&self.sessions).unwrap_or_default();
+        all.push(report);
+        let last = last_of_each_group(all);
         self.put_compliance(&last).await?;
         self.put_inventory(&last).await
     }
+}
+
+fn last_of_each_group(mut all: Vec<SessionReport>) -> Vec<SessionReport> {
+    all.sort_by_cached_key(store::key);
+    let by_group = all.into_iter().map(|report| (report.group.clone(), report));
+    by_group.collect::<BTreeMap<_, _>>().into_values().collect()
 }
 
 fn never(error: &dyn std::error::Error) -> Undelivered {
@@ -139,7 +139,7 @@ fn never(error: &dyn std::error::Error) -> Undelivered {
 fn undelivered<E, R>(action: &str, error: &SdkError<E, R>) -> Undelivered
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
+    R: std::fmt::Debug + 'static,
 {
     let code = error.code().unwrap_or_default();
     let hint = match code {
@@ -149,9 +149,8 @@ where
         }
         _ => "look at `aws sts get-caller-identity` on this host".to_owned(),
     };
-    let problem = Problem::new(DisplayErrorContext(error).to_string())
-        .within(format!("{action} failed"))
-        .with_hint(Some(hint));
+    // Not the SDK's own `DisplayErrorContext`, which shows the whole answer.
+    let problem = Problem::from_error(error).within(format!("{action} failed")).with_hint(Some(hint));
     if FINAL.contains(&code) {
         Undelivered::Never(problem)
     } else {
@@ -160,8 +159,7 @@ where
 }
 
 fn ended_at(report: &SessionReport) -> String {
-    let host = report.host.as_ref();
-    host.map(|host| host.ended_at.clone().unwrap_or_else(|| host.opened_at.clone())).unwrap_or_default()
+    report.host.as_ref().map(HostFacts::last_seen_at).unwrap_or_default().to_owned()
 }
 
 fn compliance_item(report: &SessionReport) -> Result<ComplianceItemEntry, Undelivered> {
@@ -206,4 +204,41 @@ fn inventory_entry(report: &SessionReport) -> HashMap<String, String> {
 fn cut(mut value: String) -> String {
     value.truncate(value.floor_char_boundary(LONGEST_VALUE));
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn report(group: &str, opened_at: &str) -> SessionReport {
+        serde_json::from_value(json!({
+            "version": 1, "execution_id": "None", "group": group, "verdict": "crash-consistent", "reasons": [],
+            "ending": "post", "code": null, "plan": {"hooks": [], "filesystems": [], "outside": []}, "phases": [],
+            "steps": [], "residue": [], "problems": [],
+            "host": {"boot_id": "b", "agent_version": "0", "opened_at": opened_at},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn of_each_group_the_last_counts_wherever_it_comes_from() {
+        let [old, new] = ["2026-11-23T00:00:00Z", "2026-11-24T00:00:00Z"];
+        // What is at hand stands last: once newer than the disk, once older, having waited for long.
+        for all in [
+            vec![report("a", old), report("b", old), report("a", new)],
+            vec![report("a", new), report("b", old), report("a", old)],
+        ] {
+            let last = last_of_each_group(all);
+            let told: Vec<_> = last.iter().map(|report| (report.group.as_str(), ended_at(report))).collect();
+            assert_eq!(told, [("a", new.to_owned()), ("b", old.to_owned())]);
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_too_long_is_cut_between_characters() {
+        assert_eq!(cut("ä".repeat(LONGEST_VALUE)).len(), LONGEST_VALUE);
+        assert_eq!(cut("a".repeat(LONGEST_VALUE - 1) + "ä").len(), LONGEST_VALUE - 1);
+    }
 }

@@ -11,6 +11,7 @@
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use hmac::digest::InvalidLength;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -64,7 +65,7 @@ impl Webhook {
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, concat!("quiesced/", env!("CARGO_PKG_VERSION")))
             .header("Idempotency-Key", key)
-            .header(SIGNATURE, sign(&self.secret, now(), report))
+            .header(SIGNATURE, sign(&self.secret, now(), report).map_err(|error| failed(&error))?)
             .body(Full::new(Bytes::copy_from_slice(report)))
             .map_err(|error| failed(&error))?;
         // The body of the answer tells nothing that its code does not, and may be endless.
@@ -113,13 +114,11 @@ fn now() -> u64 {
 }
 
 /// The time is part of what is signed, so that an old message cannot be sent again as a new one.
-fn sign(secret: &Secret, seconds: u64, body: &[u8]) -> String {
-    // HMAC takes keys of any length (RFC 2104).
-    let mut mac =
-        <Hmac<Sha256>>::new_from_slice(secret.expose().as_bytes()).unwrap_or_else(|_| unreachable!());
+fn sign(secret: &Secret, seconds: u64, body: &[u8]) -> Result<String, InvalidLength> {
+    let mut mac = <Hmac<Sha256>>::new_from_slice(secret.expose().as_bytes())?;
     mac.update(format!("{seconds}.").as_bytes());
     mac.update(body);
     let code = mac.finalize().into_bytes();
     let hex: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={seconds},v1={hex}")
+    Ok(format!("t={seconds},v1={hex}"))
 }
