@@ -134,6 +134,8 @@ fn a_final_no_is_told_and_not_repeated() {
     let agent = scene.agent();
     for digit in 1..=3 {
         cycle(&agent, &id(digit));
+        // The report is put into the spool a moment after post-script was answered.
+        scene.wait_for(usize::from(digit));
         wait_until("nothing waits any more", LONG, || waiting(&agent) == 0).unwrap();
     }
     let received = scene.coordinator.received();
@@ -160,7 +162,7 @@ fn a_sink_that_hangs_delays_no_step_and_no_exit_code() {
         assert!(took < limit, "{report:#}");
     }
     wait_until("it was tried", LONG, || scene.coordinator.connections() > 0).unwrap();
-    assert_eq!(waiting(&agent), 4, "and nothing is lost");
+    wait_until("nothing is lost", LONG, || waiting(&agent) == 4).unwrap();
 }
 
 #[test]

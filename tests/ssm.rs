@@ -55,6 +55,11 @@ fn each_group_is_told_with_what_its_last_session_was_worth() {
     ));
     cycle(&agent, &id(1), "default");
     cycle(&agent, &id(2), "plain");
+    // The report is put into the spool a moment after post-script was answered.
+    let is_told = || {
+        aws.calls().iter().any(|call| call.action == "PutInventory" && call.body.to_string().contains(&id(2)))
+    };
+    wait_until("the second session is told", LONG, is_told).unwrap();
     wait_until_told(&agent);
     let compliance = last_call(&aws, "PutComplianceItems");
     assert_eq!(compliance["ComplianceType"], "Custom:ApplicationConsistency");
@@ -139,7 +144,7 @@ fn a_host_without_a_network_loses_nothing_but_the_upload() {
     cycle(&agent, &id(1), "default");
     cycle(&agent, &id(2), "default");
     wait_until("it is told", LONG, || agent.log().contains("instance id cannot be asked")).unwrap();
-    assert_eq!(waiting(&agent), 2);
+    wait_until("both wait", LONG, || waiting(&agent) == 2).unwrap();
 }
 
 #[test]
