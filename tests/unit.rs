@@ -14,7 +14,7 @@ fn unit() -> String {
 /// A root directory with the unit and what it executes.
 fn staged(unit: &str) -> (tempfile::TempDir, PathBuf) {
     let root = tempfile::tempdir().unwrap();
-    for program in ["usr/bin/quiesced", "bin/kill"] {
+    for program in ["usr/bin/quiesced", "bin/sh"] {
         let path = root.path().join(program);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "#!/bin/sh\n").unwrap();
@@ -53,6 +53,19 @@ fn systemd_has_nothing_to_complain_about() {
 fn systemd_would_have_complained() {
     let broken = unit().replace("WatchdogSec=", "WatchdogSecs=");
     assert!(complaints(&broken).contains("WatchdogSecs"));
+}
+
+/// Exposure in tenths, as systemd counts it: what is left is argued in the unit.
+#[test]
+fn the_unit_exposes_no_more_than_it_says() {
+    let exposed = |unit: &str| {
+        let (_root, path) = staged(unit);
+        let line = ["security", "--offline=true", "--no-pager", "--threshold=38"];
+        let output = Command::new("systemd-analyze").args(line).arg(path).output();
+        output.expect("systemd-analyze is installed").status.code()
+    };
+    assert_eq!(exposed(&unit()), Some(0));
+    assert_eq!(exposed(&unit().replace("RestrictNamespaces=yes", "")), Some(1), "the threshold can be lower");
 }
 
 #[test]

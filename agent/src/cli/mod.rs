@@ -15,7 +15,7 @@ mod watch;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use quiesced_core::block::is_volume_id;
 use quiesced_core::id::ExecutionId;
@@ -156,6 +156,11 @@ enum ConfigCommand {
         #[arg(long)]
         report: bool,
     },
+}
+
+/// The command line as clap knows it, for manual pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs one command.

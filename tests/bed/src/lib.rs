@@ -13,6 +13,7 @@ pub mod cycles;
 pub mod demo;
 pub mod dlm;
 pub mod http;
+pub mod machine;
 pub mod observe;
 pub mod root;
 pub mod servers;

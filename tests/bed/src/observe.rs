@@ -88,6 +88,12 @@ pub struct NeverHappened {
     limit: Duration,
 }
 
+impl NeverHappened {
+    pub(crate) fn new(what: &str, limit: Duration) -> Self {
+        Self { what: what.to_owned(), limit }
+    }
+}
+
 /// Waits until `condition` holds, and gives back how long that took.
 ///
 /// # Errors
@@ -100,7 +106,7 @@ pub fn wait_until(
     let begun = Instant::now();
     while !condition() {
         if begun.elapsed() > limit {
-            return Err(NeverHappened { what: what.to_owned(), limit });
+            return Err(NeverHappened::new(what, limit));
         }
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -46,17 +46,9 @@ impl Agent {
         &self,
         arguments: impl IntoIterator<Item = S>,
     ) -> Result<RunningCli, AgentError> {
-        let begun = Instant::now();
-        let child = Command::new(&self.binary)
-            .args(arguments)
-            .envs(self.environment())
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        let child = child.map_err(|source| AgentError::Start { program: self.binary.clone(), source })?;
-        Ok(RunningCli { child, begun })
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).envs(self.environment());
+        RunningCli::start(command)
     }
 
     /// `pre-script` with this execution id.
@@ -77,6 +69,19 @@ impl Agent {
 }
 
 impl RunningCli {
+    /// Starts a command, with nothing to read and what it prints kept.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn start(mut command: Command) -> Result<Self, AgentError> {
+        let begun = Instant::now();
+        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        match command.spawn() {
+            Ok(child) => Ok(Self { child, begun }),
+            Err(source) => Err(AgentError::Start { program: command.get_program().into(), source }),
+        }
+    }
+
     /// Waits for its end.
     ///
     /// # Errors
