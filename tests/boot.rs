@@ -9,7 +9,7 @@ use std::fs;
 use std::time::Duration;
 
 use common::{SOON, binary, expect, frozen, id};
-use packages::{Parts, only};
+use packages::{Parts, only, require_nfpm};
 use quiesced_bed::agent::CliOutput;
 use quiesced_bed::machine::{Machine, require_boot_root};
 use quiesced_bed::{Bed, Fs, MIB, Volume, wait_until};
@@ -107,7 +107,7 @@ impl Scene {
 
 #[test]
 fn an_installation_starts_nothing_and_the_unit_serves_sessions_once_it_is_started() {
-    if !require_boot_root("a booted system") {
+    if !require_boot_root("a booted system") || !require_nfpm("a package") {
         return;
     }
     let scene = Scene::new();
@@ -129,7 +129,7 @@ fn an_installation_starts_nothing_and_the_unit_serves_sessions_once_it_is_starte
 
 #[test]
 fn what_is_mounted_or_unmounted_on_the_host_is_so_for_the_agent_as_well() {
-    if !require_boot_root("a booted system") {
+    if !require_boot_root("a booted system") || !require_nfpm("a package") {
         return;
     }
     let scene = Scene::running();
@@ -144,7 +144,7 @@ fn what_is_mounted_or_unmounted_on_the_host_is_so_for_the_agent_as_well() {
 
 #[test]
 fn an_agent_that_is_killed_in_the_window_holds_nothing_and_another_takes_its_place() {
-    if !require_boot_root("a booted system") {
+    if !require_boot_root("a booted system") || !require_nfpm("a package") {
         return;
     }
     let scene = Scene::running();
@@ -159,7 +159,7 @@ fn an_agent_that_is_killed_in_the_window_holds_nothing_and_another_takes_its_pla
 
 #[test]
 fn an_agent_that_is_stopped_in_the_window_is_ended_by_the_watchdog_and_holds_nothing() {
-    if !require_boot_root("a booted system") {
+    if !require_boot_root("a booted system") || !require_nfpm("a package") {
         return;
     }
     let scene = Scene::running();
@@ -174,7 +174,7 @@ fn an_agent_that_is_stopped_in_the_window_is_ended_by_the_watchdog_and_holds_not
 
 #[test]
 fn stopping_or_restarting_the_unit_in_the_window_releases_everything_first() {
-    if !require_boot_root("a booted system") {
+    if !require_boot_root("a booted system") || !require_nfpm("a package") {
         return;
     }
     let scene = Scene::running();
@@ -190,7 +190,7 @@ fn stopping_or_restarting_the_unit_in_the_window_releases_everything_first() {
 
 #[test]
 fn an_upgrade_or_a_downgrade_waits_for_the_session_and_loses_no_setting() {
-    if !require_boot_root("a booted system") {
+    if !require_boot_root("a booted system") || !require_nfpm("a package") {
         return;
     }
     let scene = Scene::running();
@@ -226,7 +226,7 @@ fn an_upgrade_or_a_downgrade_waits_for_the_session_and_loses_no_setting() {
 
 #[test]
 fn an_upgrade_leaves_the_running_agent_alone_when_the_new_version_refuses_its_configuration() {
-    if !require_boot_root("a booted system") {
+    if !require_boot_root("a booted system") || !require_nfpm("a package") {
         return;
     }
     let scene = Scene::running();
@@ -241,7 +241,7 @@ fn an_upgrade_leaves_the_running_agent_alone_when_the_new_version_refuses_its_co
 
 #[test]
 fn a_removal_in_the_window_releases_first_and_a_purge_leaves_only_what_the_user_wrote() {
-    if !require_boot_root("a booted system") {
+    if !require_boot_root("a booted system") || !require_nfpm("a package") {
         return;
     }
     let scene = Scene::running();
@@ -264,7 +264,7 @@ fn a_removal_in_the_window_releases_first_and_a_purge_leaves_only_what_the_user_
 
 #[test]
 fn a_removal_is_refused_when_nobody_can_say_that_nothing_is_held_and_the_agent_goes_on() {
-    if !require_boot_root("a booted system") {
+    if !require_boot_root("a booted system") || !require_nfpm("a package") {
         return;
     }
     let scene = Scene::running();

@@ -10,6 +10,19 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
+/// Whether packages can be made here. A test that needs it returns at once when this is false; the reason is printed.
+#[must_use]
+pub fn require_nfpm(what: &str) -> bool {
+    if !quiesced_bed::require_root(what) {
+        return false;
+    }
+    let tool = Command::new(root().join("scripts/install-package-tools")).arg("nfpm").output().unwrap();
+    if !tool.status.success() {
+        eprintln!("could not run: {what} needs nfpm, which scripts/install-package-tools fetches from PyPI");
+    }
+    tool.status.success()
+}
+
 /// Packages are made of these.
 pub struct Parts {
     directory: TempDir,
